@@ -68,7 +68,7 @@ func (tr *transcript) line(kind pgoutput.Kind) string {
 		require.Equal(tr.t, tr.Begin.CommitTime, tr.Commit.Time)
 		return ""
 	case pgoutput.KindOrigin:
-		return fmt.Sprintf(" %s %.8s", tr.Origin.LSN, tr.Origin.Name)
+		return fmt.Sprintf(" %s %.7s", tr.Origin.LSN, tr.Origin.Name)
 	case pgoutput.KindType:
 		tr.names[tr.Type.ID] = tr.Type.Namespace + "." + tr.Type.Name
 		return " " + tr.names[tr.Type.ID]
