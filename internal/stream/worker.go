@@ -1,0 +1,154 @@
+package stream
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+)
+
+const (
+	retryFirst = 100 * time.Millisecond
+	retryMost  = 30 * time.Second
+)
+
+// worker takes batches, one after the other.
+type worker struct {
+	c *Consumer
+
+	mu    sync.Mutex
+	batch []*nats.Msg // in hand; its slots are written only by run, while it is not handed to the handler
+	from  *intake
+	since time.Time // when the handler got it; zero: it has not
+}
+
+func (w *worker) run(ctx, working context.Context, handler Handler) {
+	failures := 0
+	for {
+		in := w.c.intake.Load()
+		select {
+		case <-ctx.Done():
+			return
+		case <-in.over:
+			continue
+		case m := <-in.messages:
+			if w.gather(in, m); len(w.batch) == 0 {
+				continue
+			}
+		}
+		if w.handle(working, handler) {
+			failures = 0
+			continue
+		}
+		failures++
+		pause(ctx, retryDelay(failures))
+	}
+}
+
+// gather fills the batch with the first message and whatever waits behind it.
+func (w *worker) gather(in *intake, first *nats.Msg) {
+	clear(w.batch)
+	batch, bytes, gone := w.batch[:0], 0, 0
+	for m := first; m != nil; m = next(in) {
+		if m.Reply == "" { // from the server itself
+			gone += w.heed(m)
+			continue
+		}
+		batch = append(batch, m)
+		if bytes += len(m.Data); len(batch) >= w.c.opt.BatchMessages || bytes >= w.c.opt.BatchBytes {
+			break
+		}
+	}
+	in.touch()
+	in.pull.used(len(batch) + gone)
+	w.batch, w.from = batch, in
+}
+
+func next(in *intake) *nats.Msg {
+	select {
+	case m := <-in.messages:
+		return m
+	default:
+		return nil
+	}
+}
+
+// heed returns how many messages that were asked for will not come.
+func (w *worker) heed(m *nats.Msg) int {
+	unused, err := status(m)
+	if err != nil {
+		select {
+		case w.c.trouble <- err:
+		default:
+		}
+	}
+	return unused
+}
+
+// handle reports whether the batch was handled. Its messages are acknowledged then, and only then.
+func (w *worker) handle(ctx context.Context, handler Handler) bool {
+	w.hold(time.Now())
+	w.c.metrics.taken(w.batch)
+	err := handler(ctx, w.batch)
+	w.hold(time.Time{})
+	if err == nil {
+		for _, m := range w.batch {
+			w.c.answer(w.from, m, ack)
+		}
+		return true
+	}
+	w.c.metrics.failed.Inc()
+	w.c.opt.Log.Warn("batch was not handled, it will come again", zap.Int("messages", len(w.batch)), zap.Error(err))
+	for _, m := range w.batch {
+		w.c.answer(w.from, m, nakWithDelay(retryDelay(attempt(m))))
+	}
+	return false
+}
+
+func (w *worker) hold(since time.Time) {
+	w.mu.Lock()
+	w.since = since
+	w.mu.Unlock()
+}
+
+// inProgress tells the server that the batch is still being worked at.
+func (w *worker) inProgress() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.since.IsZero() || time.Since(w.since) < w.c.opt.AckWait/6 {
+		return
+	}
+	for _, m := range w.batch {
+		w.c.answer(w.from, m, inProgress)
+	}
+}
+
+// attempt returns how often a message was handed over, this time included.
+func attempt(m *nats.Msg) int {
+	meta, err := m.Metadata()
+	if err != nil {
+		return 1
+	}
+	return int(meta.NumDelivered)
+}
+
+// retryDelay doubles with each attempt, and is spread so that what failed together does not come back together.
+func retryDelay(attempt int) time.Duration {
+	d := retryMost
+	if attempt < 10 {
+		d = min(retryFirst<<max(attempt-1, 0), retryMost)
+	}
+	return d/2 + rand.N(d)
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
