@@ -20,7 +20,8 @@ import (
 const Invalidator = "invalidator"
 
 // Handler does the work of one batch: messages of CHANGES in no particular order, perhaps handed over before. It may keep
-// the messages but not the slice, and must not acknowledge them. If it returns nil all are acknowledged; else all come again later.
+// the messages but not the slice, and must not acknowledge them. If it returns nil all are acknowledged; with a [Later]
+// all but some; else all come again later.
 // It is called by several goroutines at once. ctx ends some seconds after the consumer's, so that work in hand is finished.
 type Handler func(ctx context.Context, batch []*nats.Msg) error
 
@@ -78,7 +79,12 @@ type Consumer struct {
 
 	intake  atomic.Pointer[intake]
 	workers []*worker
+	later   postponed
 	trouble chan error // what a worker read that needs a rebuild; holds one
+
+	// seen is the highest ack floor that was read while the stream still held everything after it. Only the goroutine of
+	// Run uses it.
+	seen uint64
 }
 
 // NewConsumer returns a consumer that takes nothing yet.
@@ -112,6 +118,7 @@ func (c *Consumer) Run(ctx context.Context, handler Handler) {
 	keeper.Go(func() { c.keep(done) })
 	c.supervise(ctx)
 	workers.Wait()
+	c.later.waits.Wait()
 	close(done)
 	keeper.Wait()
 	c.giveBack()
@@ -129,6 +136,7 @@ func (c *Consumer) keep(done <-chan struct{}) {
 			for _, w := range c.workers {
 				w.inProgress()
 			}
+			c.laterInProgress()
 		}
 	}
 }

@@ -23,30 +23,42 @@ func (c *Consumer) config() jetstream.ConsumerConfig {
 	return config
 }
 
-// durable returns the consumer, created or brought up to date.
+// durable returns the consumer, created or brought up to date, once a gap before it has been dealt with.
 func (c *Consumer) durable(ctx context.Context, stream jetstream.Stream) (*jetstream.ConsumerInfo, error) {
-	asking, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	consumer, err := stream.Consumer(asking, c.opt.Name)
+	info, err := c.info(ctx, stream)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return c.create(ctx, stream)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open consumer %s: %w", c.opt.Name, err)
+		return nil, err
 	}
-	info := consumer.CachedInfo()
-	if reason := expired(stream.CachedInfo(), info); reason != "" {
+	floor := info.AckFloor.Stream
+	if !c.intake.Load().identity.equal(identity{stream.CachedInfo().Created, info.Created}) {
+		c.seen = floor
+	}
+	if reason := lost(stream.CachedInfo(), min(c.seen, floor)); reason != "" {
 		if err := c.gap(ctx, reason); err != nil {
 			return nil, err
 		}
 	}
+	c.seen = max(floor+1, stream.CachedInfo().State.FirstSeq) - 1
 	return c.update(ctx, stream, info)
 }
 
-// create makes the consumer once a gap, if there is one, has been dealt with: a process that dies between leaves it to the
-// next.
+func (c *Consumer) info(ctx context.Context, stream jetstream.Stream) (*jetstream.ConsumerInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	consumer, err := stream.Consumer(ctx, c.opt.Name)
+	if err != nil {
+		return nil, fmt.Errorf("open consumer %s: %w", c.opt.Name, err)
+	}
+	return consumer.CachedInfo(), nil
+}
+
+// create makes the consumer after dealing with the gap, if there is one: a process that dies between leaves it to the next.
 func (c *Consumer) create(ctx context.Context, stream jetstream.Stream) (*jetstream.ConsumerInfo, error) {
-	if first := stream.CachedInfo().State.FirstSeq; first > 1 {
+	first := stream.CachedInfo().State.FirstSeq
+	if first > 1 {
 		if err := c.gap(ctx, "the consumer is new and the stream has lost its beginning"); err != nil {
 			return nil, err
 		}
@@ -57,6 +69,7 @@ func (c *Consumer) create(ctx context.Context, stream jetstream.Stream) (*jetstr
 	if err != nil {
 		return nil, fmt.Errorf("create consumer %s: %w", c.opt.Name, err)
 	}
+	c.seen = max(first, 1) - 1
 	return consumer.CachedInfo(), nil
 }
 
@@ -82,9 +95,9 @@ func (c *Consumer) update(ctx context.Context, stream jetstream.Stream, info *je
 	return consumer.CachedInfo(), nil
 }
 
-// expired tells whether the stream has dropped messages that were never acknowledged.
-func expired(stream *jetstream.StreamInfo, consumer *jetstream.ConsumerInfo) string {
-	floor, first := consumer.AckFloor.Stream, stream.State.FirstSeq
+// lost tells whether the stream has dropped messages above a floor, below which all were handled.
+func lost(stream *jetstream.StreamInfo, floor uint64) string {
+	first := stream.State.FirstSeq
 	if floor+1 >= first {
 		return ""
 	}

@@ -27,6 +27,10 @@ const (
 // identity tells one consumer on the server from its successor of the same name.
 type identity struct{ stream, consumer time.Time }
 
+func (i identity) equal(o identity) bool {
+	return i.stream.Equal(o.stream) && i.consumer.Equal(o.consumer)
+}
+
 // intake is where the messages of one consumer on the server arrive, over all reconnects.
 type intake struct {
 	identity identity

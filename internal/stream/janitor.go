@@ -34,6 +34,10 @@ type Janitor struct {
 	js      jetstream.JetStream
 	opt     JanitorOptions
 	metrics janitorMetrics
+
+	// earlier holds the floors of the last two rounds. What is purged was below the older one: each consumer has seen by
+	// then that it had passed it, and does not take the purge for a loss.
+	earlier [2]uint64
 }
 
 // NewJanitor returns a janitor that does nothing yet.
@@ -78,14 +82,19 @@ func (j *Janitor) round(ctx context.Context) error {
 	info := stream.CachedInfo()
 	j.metrics.stream(info.State)
 	floor, err := j.floor(ctx, stream)
-	if err != nil || float64(info.State.Bytes) <= janitorBegins*float64(info.Config.MaxBytes) {
+	if err != nil {
 		return err
+	}
+	passed := j.earlier[0]
+	j.earlier = [2]uint64{j.earlier[1], floor}
+	if float64(info.State.Bytes) <= janitorBegins*float64(info.Config.MaxBytes) {
+		return nil
 	}
 	bound, ok := j.opt.Bound(ctx)
 	if !ok {
 		return nil
 	}
-	return j.purge(ctx, stream, min(floor+1, bound))
+	return j.purge(ctx, stream, min(floor+1, passed+1, bound))
 }
 
 // floor returns the lowest acknowledgement of all durable consumers; 0 if there is none, since nobody has then seen

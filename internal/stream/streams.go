@@ -29,9 +29,9 @@ const (
 	deadLettersMaxBytes = 256 << 20
 	deadLettersMaxAge   = 30 * 24 * time.Hour
 
-	// A publisher repeats a message within seconds, or after a restart. The server keeps every id of this window in
-	// memory, so it is no longer than that needs; a repeat beyond it does no harm.
-	duplicates = 2 * time.Minute
+	// A publisher repeats a message within seconds. The server keeps every id of this window in memory, about 150 bytes
+	// each: two minutes of 60,000 messages a second would be a gigabyte. A repeat that it does not see does no harm.
+	duplicates = 5 * time.Second
 	// shortest that JetStream has: for a stream whose messages have no ids, off.
 	noDuplicates = 100 * time.Millisecond
 )

@@ -15,9 +15,14 @@ import (
 // requestTimeout bounds one question to JetStream; a denied subject never answers.
 const requestTimeout = 5 * time.Second
 
+// lookEvery must stay below the time for which the janitor spares what was acknowledged, or its work looks like a loss.
+const lookEvery = time.Second
+
 var (
 	errReconnected = errors.New("reconnected")
 	errSilent      = errors.New("the server sent no heartbeat")
+	errGap         = errors.New("messages expired before they were handled")
+	errOther       = errors.New("the consumer is another one of the same name")
 )
 
 // supervise keeps messages coming until ctx ends.
@@ -69,8 +74,9 @@ func (c *Consumer) attend(ctx context.Context) (began bool, err error) {
 	return true, c.watch(ctx, in, changed)
 }
 
+// watch returns why the consumer must be taken up again.
 func (c *Consumer) watch(ctx context.Context, in *intake, connected <-chan nats.Status) error {
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
 		select {
@@ -81,11 +87,38 @@ func (c *Consumer) watch(ctx context.Context, in *intake, connected <-chan nats.
 		case err := <-c.trouble:
 			return err
 		case <-tick.C:
-			if c.nc.IsConnected() && in.silent() {
+			if !c.nc.IsConnected() {
+				continue // connected will tell
+			}
+			if in.silent() {
 				return errSilent
+			}
+			if err := c.look(ctx); err != nil {
+				return err
 			}
 		}
 	}
+}
+
+// look notices messages that expire while nobody handles them: the floor alone will not show it, since the server moves it
+// over them.
+func (c *Consumer) look(ctx context.Context) error {
+	stream, err := c.stream(ctx)
+	if err != nil {
+		return err
+	}
+	info, err := c.info(ctx, stream)
+	if err != nil {
+		return err
+	}
+	if !c.intake.Load().identity.equal(identity{stream.CachedInfo().Created, info.Created}) {
+		return errOther
+	}
+	if lost(stream.CachedInfo(), c.seen) != "" {
+		return errGap
+	}
+	c.seen = max(c.seen, info.AckFloor.Stream)
+	return nil
 }
 
 // open looks up the durable consumer, creates it where it is missing, and reports gaps before anything is taken.
@@ -94,8 +127,8 @@ func (c *Consumer) open(ctx context.Context) (*intake, error) {
 	if err != nil {
 		return nil, err
 	}
-	known := c.intake.Load().identity
-	if !known.stream.IsZero() && !known.stream.Equal(stream.CachedInfo().Created) {
+	created := stream.CachedInfo().Created
+	if known := c.intake.Load().identity; !known.stream.IsZero() && !known.stream.Equal(created) {
 		if err := c.gap(ctx, "the stream was created anew"); err != nil {
 			return nil, err
 		}
@@ -104,7 +137,7 @@ func (c *Consumer) open(ctx context.Context) (*intake, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.adopt(identity{stream: stream.CachedInfo().Created, consumer: info.Created}), nil
+	return c.adopt(identity{stream: created, consumer: info.Created}), nil
 }
 
 func (c *Consumer) stream(ctx context.Context) (jetstream.Stream, error) {
@@ -129,7 +162,7 @@ func (c *Consumer) gap(ctx context.Context, reason string) error {
 // adopt returns where the messages of this consumer arrive: as before, or if it is another consumer, a new place.
 func (c *Consumer) adopt(id identity) *intake {
 	old := c.intake.Load()
-	if old.identity.stream.Equal(id.stream) && old.identity.consumer.Equal(id.consumer) {
+	if old.identity.equal(id) {
 		return old
 	}
 	in := newIntake(id)

@@ -2,7 +2,10 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
+	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,6 +54,7 @@ func (w *worker) run(ctx, working context.Context, handler Handler) {
 // gather fills the batch with the first message and whatever waits behind it.
 func (w *worker) gather(in *intake, first *nats.Msg) {
 	clear(w.batch)
+	runtime.Gosched() // lets the connection's reader, if it has more, bring it: larger batches, at no wait
 	batch, bytes, gone := w.batch[:0], 0, 0
 	for m := first; m != nil; m = next(in) {
 		if m.Reply == "" { // from the server itself
@@ -94,16 +98,28 @@ func (w *worker) handle(ctx context.Context, handler Handler) bool {
 	w.c.metrics.taken(w.batch)
 	err := handler(ctx, w.batch)
 	w.hold(time.Time{})
+	var later *Later
+	if !errors.As(err, &later) {
+		return w.c.conclude(w.from, w.batch, err)
+	}
+	kept := later.messages()
+	w.batch = slices.DeleteFunc(w.batch, func(m *nats.Msg) bool { return kept[m] })
+	w.c.postpone(ctx, w.from, later)
+	return w.c.conclude(w.from, w.batch, nil)
+}
+
+// conclude answers for messages that were handled, or were not, and reports which.
+func (c *Consumer) conclude(in *intake, messages []*nats.Msg, err error) bool {
 	if err == nil {
-		for _, m := range w.batch {
-			w.c.answer(w.from, m, ack)
+		for _, m := range messages {
+			c.answer(in, m, ack)
 		}
 		return true
 	}
-	w.c.metrics.failed.Inc()
-	w.c.opt.Log.Warn("batch was not handled, it will come again", zap.Int("messages", len(w.batch)), zap.Error(err))
-	for _, m := range w.batch {
-		w.c.answer(w.from, m, nakWithDelay(retryDelay(attempt(m))))
+	c.metrics.failed.Inc()
+	c.opt.Log.Warn("batch was not handled, it will come again", zap.Int("messages", len(messages)), zap.Error(err))
+	for _, m := range messages {
+		c.answer(in, m, nakWithDelay(retryDelay(attempt(m))))
 	}
 	return false
 }
