@@ -23,7 +23,7 @@ func (e *Event) AppendBody(dst []byte) []byte {
 		}
 		w.EndRow()
 	}
-	return w.End(e.End)
+	return AppendEnd(w.End(), e.End)
 }
 
 // Writer writes the body of one event, row by row, without an [Event] in between. The order is Begin, then for each row
@@ -117,18 +117,22 @@ func (w *Writer) Rows() int { return w.rows }
 // Len returns how many bytes the body has so far.
 func (w *Writer) Len() int { return len(w.buf) }
 
-// End finishes the body and returns it. A transaction's last event has its end LSN, others have 0. The bytes belong to the
-// Writer until [Writer.Reset].
-func (w *Writer) End(end LSN) []byte {
-	b := w.buf
+// End finishes the body and returns it. The bytes belong to the Writer until [Writer.Reset].
+func (w *Writer) End() []byte {
 	if w.open {
-		b, w.open = append(b, ']'), false
+		w.buf, w.open = append(w.buf, ']'), false
 	}
-	if end != 0 {
-		b = append(end.append(append(b, `,"end":"`...)), '"')
-	}
-	w.buf = append(b, '}')
+	w.buf = append(w.buf, '}')
 	return w.buf
+}
+
+// AppendEnd adds its transaction's end LSN to a finished body: that of a transaction's last event. 0 adds nothing.
+func AppendEnd(body []byte, end LSN) []byte {
+	if end == 0 {
+		return body
+	}
+	body = append(body[:len(body)-1], `,"end":"`...)
+	return append(end.append(body), `"}`...)
 }
 
 // Reset makes the Writer ready for another body, written to buf.
