@@ -48,7 +48,10 @@ func (c *Conn) Stream(ctx context.Context, slot events.LSN, h Handler) error {
 	}
 	c.confirmed = slot
 	c.in.notRead()
-	c.sent = c.in.last
+	// At once: PostgreSQL does not show that a walsender is a synchronous standby before its first status.
+	if err := c.send(c.in.last, false); err != nil {
+		return err
+	}
 	for ctx.Err() == nil {
 		if err := c.await(ctx, h); err != nil {
 			return err
