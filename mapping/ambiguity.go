@@ -132,7 +132,7 @@ func (t *rendered) confusable(o *rendered) bool {
 	switch {
 	case t.rule.Global && o.rule.Global, t.guard && o.guard:
 		return false
-	case t.tenants != "" && t.tenants == o.tenants:
+	case t.tenants == o.tenants:
 		return false
 	}
 	return t.shape.meetsOther(o.shape)

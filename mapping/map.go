@@ -166,7 +166,8 @@ func (r *boundRule) render(t *boundTemplate, w row, out *Result) {
 		case v.State == events.Null && f.falls:
 			dst = append(dst, f.fallback...)
 		case v.State == events.Null:
-			return // no key; the arena keeps its length
+			out.arena = dst[:from] // no key; what it grew by stays of use
+			return
 		default:
 			unknown, doubt = i, doubtOf(v.State, w.old, t.indexes[i])
 		}

@@ -7,7 +7,7 @@ import "github.com/walfence/walfence/pkg/events"
 func (r *Rule) Patterns(tenant string, all bool) []events.Pattern {
 	out := make([]events.Pattern, len(r.templates))
 	for i, t := range r.templates {
-		if !all && !r.Global {
+		if !all {
 			t = t.fill(fromTenant, string(events.AppendKeyPart(nil, tenant)))
 		}
 		out[i] = events.Pattern(append([]string(nil), t.literals...))
