@@ -80,6 +80,18 @@ func words() []string {
 	return append(out, "%", " ", ":", "\x2a")
 }
 
+// independent tells whether a template's segments can take any values at once, so that the check is exact for it. It is
+// stricter where the tenant stands twice, and for percent signs.
+func independent(t *template) bool {
+	tenants := 0
+	for _, f := range t.fields {
+		if f.source == fromTenant {
+			tenants++
+		}
+	}
+	return tenants < 2 && !strings.Contains(strings.Join(t.literals, ""), "%")
+}
+
 func TestTemplatesPassOnlyIfNoTwoTenantsCanMeet(t *testing.T) {
 	values := words()
 	rapid.Check(t, func(t *rapid.T) {
@@ -101,8 +113,7 @@ func TestTemplatesPassOnlyIfNoTwoTenantsCanMeet(t *testing.T) {
 		if !refused && witness != "" {
 			t.Fatalf("%q and %q pass, but meet: %s", a.literals, b.literals, witness)
 		}
-		percent := strings.Contains(strings.Join(a.literals, "")+strings.Join(b.literals, ""), "%")
-		if refused && witness == "" && !percent {
+		if refused && witness == "" && independent(a) && independent(b) {
 			t.Fatalf("%q and %q are refused, but no key of short values is the same", a.literals, b.literals)
 		}
 	})
