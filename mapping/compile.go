@@ -12,8 +12,11 @@ import (
 var fileFields = []string{"version", "source", "tenant", "caches", "rules"}
 
 // Compile reads a rules file into a program. The name of the file is only for messages; env looks up an environment
-// variable. The error is [Problems]: everything that is wrong, in the order of the file.
+// variable, and nil has none. The error is [Problems]: everything that is wrong, in the order of the file.
 func Compile(file string, src []byte, env func(string) (string, bool)) (*Program, error) {
+	if env == nil {
+		env = func(string) (string, bool) { return "", false }
+	}
 	p := &parser{text: newText(file, src), env: env}
 	prog := &Program{text: p.text}
 	if root := p.document(src); root != nil {

@@ -77,6 +77,11 @@ func TestVariablesFallBackToTheirDefault(t *testing.T) {
 	}
 }
 
+func TestWithoutAnEnvironmentEveryVariableIsMissing(t *testing.T) {
+	_, err := mapping.Compile("rules.yaml", []byte(head+"  - {name: r, table: t, cache: main, delete: ['{tenant}']}\n"), nil)
+	require.EqualError(t, err, "rules.yaml:5:18: the environment variable REDIS_URL is not set")
+}
+
 func TestTableSpellings(t *testing.T) {
 	for spelling, want := range map[string]events.Table{
 		`users`:                   {Schema: "public", Name: "users"},
