@@ -46,7 +46,7 @@ FROM pg_publication p WHERE p.pubname = $1`
 const membersQuery = `
 SELECT n.nspname, c.relname, to_jsonb(pr)->>'prqual' IS NOT NULL,
        (SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid
-        AND a.attnum = ANY(string_to_array(to_jsonb(pr)->>'prattrs', ' ')::int2[]))
+        AND to_jsonb(pr)->'prattrs' @> to_jsonb(a.attnum))
 FROM pg_publication_rel pr JOIN pg_class c ON c.oid = pr.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE pr.prpubid = $1`
 
