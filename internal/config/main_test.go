@@ -165,7 +165,8 @@ func TestSecretComesFromAFile(t *testing.T) {
 
 func TestPasswordInAFlagDrawsAWarningAndIsNotPrinted(t *testing.T) {
 	for _, args := range [][]string{
-		{"--database-url=postgres://u:hunter2@h/db"}, {"--database-url", "host=h password=hunter2"},
+		{"--database-url=postgres://u:hunter2@h/db"},
+		{"--database-url", "host=h password=hunter2"},
 		{"--database-url=postgres://h/db?password=hunter2"},
 	} {
 		o := call(t, nil, append([]string{"run"}, args...), nil)

@@ -2,6 +2,7 @@ package testkit
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,33 +22,37 @@ for i in 1 2 3 4 5 6 7 8 9 10; do
 	sleep 0.3
 done 2>/dev/null`
 
+// rootDir keeps the pipe open for as long as the process lives: that the kernel closes it is what the reaper waits for.
+type rootDir struct {
+	path string
+	pipe io.WriteCloser
+}
+
 // root is the directory of everything that this process starts. It is short, since Unix sockets live in it, and open
 // to other users, since PostgreSQL runs as one.
-var root = sync.OnceValues(func() (string, error) {
+var root = sync.OnceValues(func() (*rootDir, error) {
 	base := os.TempDir()
 	if len(base) > 30 {
 		base = "/tmp"
 	}
 	dir, err := os.MkdirTemp(base, "walfence-")
 	if err != nil {
-		return "", fmt.Errorf("make scratch directory: %w", err)
+		return nil, fmt.Errorf("make scratch directory: %w", err)
 	}
 	if err := os.Chmod(dir, 0o755); err != nil {
-		return "", fmt.Errorf("open scratch directory: %w", err)
+		return nil, fmt.Errorf("open scratch directory: %w", err)
 	}
 	cmd := exec.Command("sh", "-c", reaper, dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if rootPipe, err = cmd.StdinPipe(); err != nil {
-		return "", fmt.Errorf("start reaper: %w", err)
+	pipe, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, fmt.Errorf("start reaper: %w", err)
 	}
 	if err := cmd.Start(); err != nil {
-		return "", fmt.Errorf("start reaper: %w", err)
+		return nil, fmt.Errorf("start reaper: %w", err)
 	}
-	return dir, nil
+	return &rootDir{dir, pipe}, nil
 })
-
-// rootPipe is never closed: that the kernel closes it is what the reaper waits for.
-var rootPipe any
 
 // scratch makes a directory of this process. Only logs in it survive the process, and only if keep was called.
 func scratch(name string) (string, error) {
@@ -55,7 +60,7 @@ func scratch(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir, err := os.MkdirTemp(top, name+"-")
+	dir, err := os.MkdirTemp(top.path, name+"-")
 	if err != nil {
 		return "", fmt.Errorf("make scratch directory: %w", err)
 	}
@@ -88,7 +93,7 @@ func scratchFor(t testing.TB, name string) string {
 func keep(t testing.TB, dir string) {
 	t.Helper()
 	if top, err := root(); err == nil {
-		if err := os.WriteFile(filepath.Join(top, "keep"), nil, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(top.path, "keep"), nil, 0o600); err != nil {
 			t.Logf("keep logs: %v", err)
 		}
 	}

@@ -1,0 +1,43 @@
+# make          build both programs into bin/
+# make test     everything: formatting, vet, staticcheck, and all tests with the race detector on real servers
+# make demo     see it work on a database of its own; DEMO_SECONDS=20 ends by itself
+# make bench    measure it; BENCH_JSON=file writes the numbers too
+# make fuzz     run every fuzz test for FUZZ_SECONDS each
+# make deps     install PostgreSQL and redis-server where apt is, without a cluster or a running service
+
+GO    ?= go
+TOOL   = $(GO) tool -modfile=tools/go.mod
+FUZZ_SECONDS ?= 10
+
+.PHONY: build test lint demo bench fuzz deps clean
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+
+test: lint deps
+	$(GO) test -race -timeout 30m ./...
+
+lint:
+	@unformatted=$$($(TOOL) gofumpt -l cmd internal integration mapping pkg); \
+	if [ -n "$$unformatted" ]; then echo "not formatted, run make format:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+
+.PHONY: format
+format:
+	$(TOOL) gofumpt -w cmd internal integration mapping pkg
+
+demo: deps
+	$(GO) run ./integration/demo
+
+bench: deps
+	$(GO) run ./integration/bench
+
+fuzz:
+	GO="$(GO)" scripts/fuzz.sh $(FUZZ_SECONDS)
+
+deps:
+	@scripts/deps.sh
+
+clean:
+	rm -rf bin data
