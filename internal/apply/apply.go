@@ -70,6 +70,7 @@ func New(opt Options) *Applier {
 	for _, c := range opt.Caches {
 		a.caches = append(a.caches, newCacheState(a, c, opt.SweepRate))
 	}
+	a.ready(ConditionEpoch, false, "no event or heartbeat was applied yet")
 	for _, t := range opt.Program.Tables() {
 		a.tables[events.ChangesSubject(opt.Program.Source(), t.Table)] = t.Table
 	}
@@ -107,8 +108,9 @@ func (a *Applier) Handle(ctx context.Context, messages []*nats.Msg) error {
 	if err := a.publish(ctx, b.feed()); err != nil {
 		return err
 	}
-	a.progress.applied(b.highest, b.newest)
-	return b.later()
+	later := b.later()
+	a.applied(b.highest, b.newest)
+	return later
 }
 
 // remove deletes the batch's keys from all caches, side by side.
@@ -128,8 +130,8 @@ func (a *Applier) remove(ctx context.Context, b *batch) error {
 // Gap invalidates everything, and returns once that is done: messages may have been lost before they were handled.
 func (a *Applier) Gap(ctx context.Context, reason string) error {
 	a.metrics.widened.WithLabelValues(levelCache, causeGap).Inc()
-	whole := sweepRequest{whole: true, reason: reason, time: time.Now()}
-	if err := a.sweep(ctx, []sweepRequest{whole}); err != nil {
+	a.epochBegins(reason)
+	if err := a.sweep(ctx, []Request{{Reason: reason, time: time.Now()}}); err != nil {
 		return fmt.Errorf("invalidate everything: %w", err)
 	}
 	return nil

@@ -19,12 +19,12 @@ type batch struct {
 	event  events.Event
 	result mapping.Result
 
-	caches  []removals                // by cache
-	counts  map[*mapping.Rule]int     // keys by rule
-	commits []time.Time               // of events with rows
-	asking  []*nats.Msg               // messages that need sweeps
-	sweeps  map[sweepKey]sweepRequest // what they need, each once
-	newer   []*nats.Msg               // messages of a newer wire version
+	caches  []removals             // by cache
+	counts  map[*mapping.Rule]int  // keys by rule
+	commits []time.Time            // of events with rows
+	asking  []*nats.Msg            // messages that need sweeps
+	sweeps  map[requestKey]Request // what they need, each once
+	newer   []*nats.Msg            // messages of a newer wire version
 	highest events.Position
 	newest  time.Time
 }
@@ -51,7 +51,7 @@ type told struct {
 }
 
 func newBatch(a *Applier) *batch {
-	b := &batch{a: a, counts: map[*mapping.Rule]int{}, sweeps: map[sweepKey]sweepRequest{}, caches: make([]removals, len(a.caches))}
+	b := &batch{a: a, counts: map[*mapping.Rule]int{}, sweeps: map[requestKey]Request{}, caches: make([]removals, len(a.caches))}
 	for i := range b.caches {
 		b.caches[i] = removals{seen: map[string]struct{}{}, groups: map[group]*told{}}
 	}
@@ -147,10 +147,10 @@ func (t *told) add(k *mapping.Key, e *events.Event) {
 // widened notes the sweeps that the event at hand leads to.
 func (b *batch) widened(m *nats.Msg) {
 	if b.result.Whole {
-		b.ask(m, sweepRequest{whole: true, reason: b.result.Cause}, b.cause())
+		b.ask(m, Request{Reason: b.result.Cause}, b.cause())
 	}
 	for _, s := range b.result.Sweeps {
-		b.ask(m, sweepRequest{rule: s.Rule, tenant: s.Tenant, all: s.All, reason: s.Cause}, b.cause())
+		b.ask(m, Request{Rule: s.Rule, Tenant: s.Tenant, All: s.All, Reason: s.Cause}, b.cause())
 	}
 }
 
@@ -166,9 +166,9 @@ func (b *batch) cause() string {
 }
 
 // ask notes one sweep for a message. The same one is done once for the batch, and told with the highest position.
-func (b *batch) ask(m *nats.Msg, r sweepRequest, cause string) {
+func (b *batch) ask(m *nats.Msg, r Request, cause string) {
 	b.a.metrics.widened.WithLabelValues(r.level(), cause).Inc()
-	b.a.log.Debug("invalidation widened", zap.String("level", r.level()), zap.String("subject", m.Subject), zap.String("reason", r.reason))
+	b.a.log.Debug("invalidation widened", zap.String("level", r.level()), zap.String("subject", m.Subject), zap.String("reason", r.Reason))
 	r.position, r.time = b.event.Position, b.event.Time
 	if known, ok := b.sweeps[r.key()]; ok {
 		if known.position.Compare(r.position) > 0 {
@@ -194,7 +194,7 @@ func (b *batch) undecodable(ctx context.Context, m *nats.Msg, cause error) error
 	b.event = events.Event{Position: b.highest, Time: time.Now()}
 	table, known := b.a.tables[m.Subject]
 	if !known {
-		b.ask(m, sweepRequest{whole: true, reason: "undecodable event"}, causeUndecodable)
+		b.ask(m, Request{Reason: "undecodable event"}, causeUndecodable)
 		return nil
 	}
 	for _, t := range b.a.program.Tables() {
@@ -202,7 +202,7 @@ func (b *batch) undecodable(ctx context.Context, m *nats.Msg, cause error) error
 			continue
 		}
 		for _, r := range t.Rules {
-			b.ask(m, sweepRequest{rule: r, all: true}, causeUndecodable)
+			b.ask(m, Request{Rule: r, All: true, Reason: "undecodable event"}, causeUndecodable)
 		}
 	}
 	return nil
@@ -233,9 +233,12 @@ func (b *batch) later() error {
 	if len(b.asking) == 0 && len(b.newer) == 0 {
 		return nil
 	}
-	requests := make([]sweepRequest, 0, len(b.sweeps))
+	requests := make([]Request, 0, len(b.sweeps))
 	for _, r := range b.sweeps {
 		requests = append(requests, r)
+		if r.whole() {
+			b.a.epochBegins(r.Reason)
+		}
 	}
 	later := &stream.Later{}
 	if len(requests) > 0 {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/walfence/walfence/internal/stream"
 	"github.com/walfence/walfence/mapping"
@@ -60,21 +61,21 @@ func ruleNames(rules []*mapping.Rule) []string {
 }
 
 // toldSweeps returns what the feed says of sweeps.
-func (a *Applier) toldSweeps(requests []sweepRequest) []events.Invalidation {
+func toldSweeps(p *mapping.Program, requests []Request) []events.Invalidation {
 	var out []events.Invalidation
 	for _, r := range requests {
 		told := events.Invalidation{
-			Version: events.Version, Source: a.program.Source(), Epoch: r.position.Epoch, LSN: r.position.LSN, Time: r.time,
-			Rules: []string{}, Reason: r.reason, Global: true, All: r.whole,
+			Version: events.Version, Source: p.Source(), Epoch: r.position.Epoch, LSN: r.position.LSN, Time: r.time,
+			Rules: []string{}, Reason: r.Reason, Global: true, All: r.whole(),
 		}
-		if !r.whole {
-			told.Rules, told.Patterns = []string{r.rule.Name}, r.rule.Patterns(r.tenant, r.all)
-			if told.Global = r.all || r.rule.Global; !told.Global {
-				told.Tenant = r.tenant
+		if !r.whole() {
+			told.Rules, told.Patterns = []string{r.Rule.Name}, r.Rule.Patterns(r.Tenant, r.All)
+			if told.Global = r.All || r.Rule.Global; !told.Global {
+				told.Tenant = r.Tenant
 			}
 		}
-		for _, c := range a.caches {
-			if r.concerns(c.index) {
+		for i, c := range p.Caches() {
+			if r.Concerns(i) {
 				told.Cache = c.Name
 				out = append(out, told)
 			}
@@ -83,8 +84,26 @@ func (a *Applier) toldSweeps(requests []sweepRequest) []events.Invalidation {
 	return out
 }
 
-// publish puts invalidations on the feed, and returns once the stream has them all.
+// Tell puts sweeps that were done on the feed, and returns once the stream has them.
+func Tell(ctx context.Context, feed Feed, p *mapping.Program, done []Request) error {
+	for i := range done {
+		if done[i].time.IsZero() {
+			done[i].time = time.Now()
+		}
+	}
+	return publish(ctx, feed, toldSweeps(p, done))
+}
+
 func (a *Applier) publish(ctx context.Context, told []events.Invalidation) error {
+	if err := publish(ctx, a.feed, told); err != nil {
+		return err
+	}
+	a.metrics.feed.Add(float64(len(told)))
+	return nil
+}
+
+// publish puts invalidations on the feed, and returns once the stream has them all.
+func publish(ctx context.Context, feed Feed, told []events.Invalidation) error {
 	if len(told) == 0 {
 		return nil
 	}
@@ -102,11 +121,10 @@ func (a *Applier) publish(ctx context.Context, told []events.Invalidation) error
 		if err != nil {
 			return fmt.Errorf("encode invalidation: %w", err)
 		}
-		a.feed.Send(&stream.Message{Subject: subject, Body: body, Done: acked})
+		feed.Send(&stream.Message{Subject: subject, Body: body, Done: acked})
 	}
 	select {
 	case <-done:
-		a.metrics.feed.Add(float64(len(told)))
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("publish to feed: %w", context.Cause(ctx))

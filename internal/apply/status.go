@@ -12,7 +12,7 @@ import (
 
 // The conditions of readiness that an applier tells, beside one per cache.
 const (
-	// ConditionEpoch holds while no invalidation of everything is under way.
+	// ConditionEpoch holds once something was applied, and while no invalidation of everything is under way.
 	ConditionEpoch = "epoch"
 	// ConditionVersion holds while every message can be read by this version of the program.
 	ConditionVersion = "wire version"
@@ -29,11 +29,16 @@ type progress struct {
 	newer    string    // why messages wait for an upgrade; empty: none does
 }
 
-func (p *progress) applied(position events.Position, newest time.Time) {
+// applied books a batch. The first one makes ready, unless everything is being invalidated.
+func (a *Applier) applied(position events.Position, newest time.Time) {
+	p := &a.progress
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if position.Compare(p.highest) > 0 {
 		p.highest = position
+	}
+	if p.at.IsZero() && p.epochs == 0 {
+		a.ready(ConditionEpoch, true, "")
 	}
 	if newest.After(p.newest) {
 		p.newest, p.at = newest, time.Now()

@@ -9,78 +9,14 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/walfence/walfence/internal/redis"
-	"github.com/walfence/walfence/mapping"
 	"github.com/walfence/walfence/pkg/events"
 )
 
-// sweepRequest asks for all that a rule's templates can have rendered for one tenant or for all, or for the whole caches.
-type sweepRequest struct {
-	rule   *mapping.Rule // nil for the whole caches
-	tenant string
-	all    bool
-	whole  bool
-	reason string
-
-	position events.Position // the highest that led to it
-	time     time.Time
-}
-
-// sweepKey is what makes two requests the same.
-type sweepKey struct {
-	rule   *mapping.Rule
-	tenant string
-	all    bool
-}
-
-func (r sweepRequest) key() sweepKey {
-	if r.all {
-		return sweepKey{rule: r.rule, all: true}
-	}
-	return sweepKey{rule: r.rule, tenant: r.tenant}
-}
-
-func (r sweepRequest) level() string {
-	switch {
-	case r.whole:
-		return levelCache
-	case r.all:
-		return levelRule
-	}
-	return levelTenant
-}
-
-// concerns tells whether the request reaches a cache.
-func (r sweepRequest) concerns(cache int) bool {
-	if r.whole {
-		return true
-	}
-	for _, c := range r.rule.Caches {
-		if c == cache {
-			return true
-		}
-	}
-	return false
-}
-
-// patterns returns what the request sweeps from a cache.
-func (r sweepRequest) patterns(p *mapping.Program, cache int) []events.Pattern {
-	if !r.whole {
-		return r.rule.Patterns(r.tenant, r.all)
-	}
-	var patterns []events.Pattern
-	for _, rule := range p.Rules() {
-		if (sweepRequest{rule: rule}).concerns(cache) {
-			patterns = append(patterns, rule.Patterns("", true)...)
-		}
-	}
-	return patterns
-}
-
-// sweep has all requests done in the caches that they concern, and then tells the feed.
-func (a *Applier) sweep(ctx context.Context, requests []sweepRequest) (err error) {
+// sweep has all requests done in the caches that they concern, and then tells the feed. For each that invalidates
+// everything, epochBegins was called.
+func (a *Applier) sweep(ctx context.Context, requests []Request) (err error) {
 	for _, r := range requests {
-		if r.whole {
-			a.epochBegins(r.reason)
+		if r.whole() {
 			defer func() { a.epochEnds(err == nil) }()
 		}
 	}
@@ -97,7 +33,7 @@ func (a *Applier) sweep(ctx context.Context, requests []sweepRequest) (err error
 			return fmt.Errorf("wait for sweep: %w", context.Cause(ctx))
 		}
 	}
-	return a.publish(ctx, a.toldSweeps(requests))
+	return a.publish(ctx, toldSweeps(a.program, requests))
 }
 
 // sweeper does the sweeps of one cache, one run after another, on a goroutine of its own: workers go on meanwhile. A request
@@ -113,7 +49,7 @@ type sweeper struct {
 }
 
 type sweepRun struct {
-	requests map[sweepKey]sweepRequest
+	requests map[requestKey]Request
 	done     chan struct{} // closed when all is swept
 }
 
@@ -123,16 +59,16 @@ func newSweeper(c *cacheState, rate int) *sweeper {
 
 // join adds what concerns this cache to the next run, and returns it, or nil where nothing does. It is never the run that
 // is under way: that one may have passed the values in question.
-func (s *sweeper) join(requests []sweepRequest) *sweepRun {
+func (s *sweeper) join(requests []Request) *sweepRun {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var joined *sweepRun
 	for _, r := range requests {
-		if !r.concerns(s.cache.index) {
+		if !r.Concerns(s.cache.index) {
 			continue
 		}
 		if s.next == nil {
-			s.next = &sweepRun{requests: map[sweepKey]sweepRequest{}, done: make(chan struct{})}
+			s.next = &sweepRun{requests: map[requestKey]Request{}, done: make(chan struct{})}
 		}
 		s.next.requests[r.key()] = r
 		joined = s.next
@@ -170,15 +106,15 @@ func (s *sweeper) run(ctx context.Context) {
 // patterns returns what a run sweeps: nothing twice that a wider request has already.
 func (s *sweeper) patterns(run *sweepRun) []events.Pattern {
 	program := s.cache.a.program
-	if whole, ok := run.requests[sweepKey{}]; ok {
-		return whole.patterns(program, s.cache.index)
+	if whole, ok := run.requests[wholeKey]; ok {
+		return whole.Patterns(program, s.cache.index)
 	}
 	var patterns []events.Pattern
 	for key, r := range run.requests {
-		if _, wider := run.requests[sweepKey{rule: key.rule, all: true}]; wider && !key.all {
+		if _, wider := run.requests[requestKey{rule: key.rule, all: true}]; wider && !key.all {
 			continue
 		}
-		patterns = append(patterns, r.patterns(program, s.cache.index)...)
+		patterns = append(patterns, r.Patterns(program, s.cache.index)...)
 	}
 	return patterns
 }
