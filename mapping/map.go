@@ -15,7 +15,7 @@ func (p *Program) Map(e *events.Event, out *Result) {
 	case events.KindRows:
 		out.begin()
 		p.rows(e.Table, e, out)
-		if e.Partition != (events.Table{}) && e.Partition != e.Table {
+		if e.Partition != (events.Table{}) {
 			p.rows(e.Partition, e, out)
 		}
 		out.finish()

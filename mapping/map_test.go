@@ -212,6 +212,30 @@ func TestKeysComeOncePerRuleAndCache(t *testing.T) {
 	require.Equal(t, want, got)
 }
 
+func TestSweepsSayWhy(t *testing.T) {
+	p := compile(t, "table: users\ndelete: ['{{{id}}}:{tenant}']")
+	for _, c := range []struct {
+		event *events.Event
+		want  string
+	}{
+		{rows("tenant_id*", insert("7")), `column "id" was not published`},
+		{rows("id*", insert("7")), `column "tenant_id" was not published`},
+		{rows("tenant_id* id", remove("7 ?")), `column "id" is not in the replica identity`},
+		{rows("tenant_id id*", remove("? 7")), `column "tenant_id" is not in the replica identity`},
+		{rows("tenant_id* id", insert("7 ?")), `column "id" was not logged`},
+		{rows("tenant_id* id", insert("7 !")), `column "id" is an unchanged TOAST value outside of the replica identity`},
+		{rows("tenant_id* id", insert("7 ”")), "the key's hash tag would be empty"},
+		{rows("tenant_id* id", insert("7 "+strings.Repeat("x", 4096))), "the key would be longer than 4096 bytes"},
+		{rows("tenant_id* id", insert("7")), "the event is malformed"},
+		{&events.Event{Kind: events.KindSweep, Table: users, Reason: "ALTER TABLE"}, "ALTER TABLE"},
+	} {
+		var out mapping.Result
+		p.Map(c.event, &out)
+		require.Len(t, out.Sweeps, 1)
+		require.Equal(t, c.want, out.Sweeps[0].Cause)
+	}
+}
+
 func TestSweepOfAllTenantsReplacesThoseOfOne(t *testing.T) {
 	p := compile(t, "table: users\ndelete: ['u:{tenant}:{id}']", "table: users\ndelete: ['v:{tenant}:{id}']")
 	var r mapping.Result

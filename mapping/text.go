@@ -37,7 +37,7 @@ func (t *text) secret(line int) bool {
 }
 
 var (
-	userinfo  = regexp.MustCompile(`[^\s"'@]*:[^\s"']*@|[^\s"'@]*//[^\s"']*@`)
+	userinfo  = regexp.MustCompile(`[^\s"']*@`)
 	parameter = regexp.MustCompile(`(?i)((?:password|secret|token)=)[^&\s"'}]+`)
 )
 
