@@ -70,7 +70,13 @@ type Publisher struct {
 	try    uint64
 	err    error     // why this attempt failed; nil while it goes well
 	failed time.Time // when the first failure since the last success was
-	idle   chan struct{}
+	// flushes wait for the head to get where each of them wants it, soonest first.
+	flushes []flush
+}
+
+type flush struct {
+	upTo uint64
+	done chan struct{}
 }
 
 type pending struct {
@@ -132,20 +138,18 @@ func (p *Publisher) Queued() (messages, size int, failing time.Time, err error) 
 	return int(p.tail - p.head), p.bytes, p.failed, p.err
 }
 
-// Flush waits until nothing that was sent before is without an ack, or until ctx ends.
+// Flush waits until everything that was sent before the call has an ack and its Done has returned, or until ctx ends.
 func (p *Publisher) Flush(ctx context.Context) error {
 	p.mu.Lock()
 	if p.head == p.tail {
 		p.mu.Unlock()
 		return nil
 	}
-	if p.idle == nil {
-		p.idle = make(chan struct{})
-	}
-	idle := p.idle
+	f := flush{upTo: p.tail, done: make(chan struct{})}
+	p.flushes = append(p.flushes, f)
 	p.mu.Unlock()
 	select {
-	case <-idle:
+	case <-f.done:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("wait for acks: %w", context.Cause(ctx))
@@ -388,9 +392,9 @@ func (p *Publisher) advance() {
 		p.head++
 	}
 	p.next = max(p.next, p.head)
-	if p.head == p.tail && p.idle != nil {
-		close(p.idle)
-		p.idle = nil
+	for len(p.flushes) > 0 && p.flushes[0].upTo <= p.head {
+		close(p.flushes[0].done)
+		p.flushes = p.flushes[1:]
 	}
 	wake := full || p.err != nil
 	p.mu.Unlock()

@@ -30,11 +30,11 @@ type worker struct {
 
 func (w *worker) run(ctx, working context.Context, handler Handler) {
 	failures := 0
-	for {
+	for ctx.Err() == nil {
 		in := w.c.intake.Load()
 		select {
 		case <-ctx.Done():
-			return
+			continue
 		case <-in.over:
 			continue
 		case m := <-in.messages:
