@@ -9,7 +9,7 @@ GO    ?= go
 TOOL   = $(GO) tool -modfile=tools/go.mod
 FUZZ_SECONDS ?= 10
 
-.PHONY: build test lint demo bench fuzz deps clean
+.PHONY: build test lint format demo bench fuzz deps clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
@@ -18,14 +18,13 @@ test: lint deps
 	$(GO) test -race -timeout 30m ./...
 
 lint:
-	@unformatted=$$($(TOOL) gofumpt -l cmd internal integration mapping pkg); \
+	@unformatted=$$($(TOOL) gofumpt -l .); \
 	if [ -n "$$unformatted" ]; then echo "not formatted, run make format:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
 
-.PHONY: format
 format:
-	$(TOOL) gofumpt -w cmd internal integration mapping pkg
+	$(TOOL) gofumpt -w .
 
 demo: deps
 	$(GO) run ./integration/demo
