@@ -83,6 +83,16 @@ func run(t *testing.T, js jetstream.JetStream, opt ConsumerOptions, h Handler) (
 	return stop
 }
 
+// until waits for a signal, or for the end of a test that failed.
+func until(ctx context.Context, signal <-chan struct{}) error {
+	select {
+	case <-signal:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // gaps remembers the reasons of gaps.
 type gaps struct {
 	mu      sync.Mutex
@@ -138,7 +148,7 @@ func TestBatchIsWhatWaitsAndIsBounded(t *testing.T) {
 	run(t, js, ConsumerOptions{Workers: 1, BatchMessages: 40}, func(ctx context.Context, batch []*nats.Msg) error {
 		once.Do(func() {
 			close(entered)
-			<-release
+			_ = until(ctx, release)
 		})
 		return l.handle(ctx, batch)
 	})
@@ -176,11 +186,10 @@ func TestMessageThatFailedComesAgain(t *testing.T) {
 
 func TestNothingIsAcknowledgedBeforeItIsHandled(t *testing.T) {
 	_, js := changes(t)
-	entered, release := make(chan struct{}), make(chan struct{})
-	run(t, js, ConsumerOptions{Workers: 1}, func(context.Context, []*nats.Msg) error {
+	entered, release := make(chan struct{}, 1), make(chan struct{})
+	run(t, js, ConsumerOptions{Workers: 1}, func(ctx context.Context, _ []*nats.Msg) error {
 		entered <- struct{}{}
-		<-release
-		return nil
+		return until(ctx, release)
 	})
 	publish(t, js, 1, 1)
 	<-entered
@@ -213,10 +222,9 @@ func TestStopFinishesWhatIsInHandAndGivesBackTheRest(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		NewConsumer(js, ConsumerOptions{Workers: 1, BatchMessages: 1}).Run(ctx, func(context.Context, []*nats.Msg) error {
+		NewConsumer(js, ConsumerOptions{Workers: 1, BatchMessages: 1}).Run(ctx, func(ctx context.Context, _ []*nats.Msg) error {
 			close(entered) // a second batch would panic
-			<-release
-			return nil
+			return until(ctx, release)
 		})
 	}()
 	publish(t, js, 1, 50)
@@ -261,6 +269,7 @@ func TestProcessesShareTheWork(t *testing.T) {
 				select {
 				case meet <- struct{}{}:
 				case <-meet:
+				case <-ctx.Done():
 				}
 			})
 			return l.handle(ctx, batch)
