@@ -28,11 +28,13 @@ var identities = []struct {
 	{
 		name: "an index that exists will do", table: `CREATE TABLE items (id int PRIMARY KEY, tenant_id int NOT NULL, v text NOT NULL);
 			CREATE UNIQUE INDEX wide ON items (tenant_id, v, id); CREATE UNIQUE INDEX by_tenant ON items (tenant_id, id);
-			CREATE UNIQUE INDEX partial ON items (tenant_id) WHERE id > 0; CREATE UNIQUE INDEX computed ON items (tenant_id, (id + 1))`,
+			CREATE UNIQUE INDEX a_partial ON items (tenant_id, id) WHERE id > 0; CREATE UNIQUE INDEX a_computed ON items (tenant_id, id, lower(v));
+			CREATE INDEX a_plain ON items (tenant_id, id)`,
 		mend: []string{soon, `ALTER TABLE "public"."items" REPLICA IDENTITY USING INDEX "by_tenant"`},
 	},
 	{
-		name: "tenant may be NULL", table: `CREATE TABLE items (id int PRIMARY KEY, tenant_id int, v text)`,
+		name: "tenant may be NULL", table: `CREATE TABLE items (id int PRIMARY KEY, tenant_id int, v text);
+			CREATE UNIQUE INDEX nullable ON items (tenant_id, id)`,
 		mend: []string{soon, `ALTER TABLE "public"."items" REPLICA IDENTITY FULL`},
 	},
 	{
@@ -73,6 +75,14 @@ var identities = []struct {
 		mend: []string{
 			`CREATE UNIQUE INDEX CONCURRENTLY "items_identity2" ON "public"."items" ("slug", "id", "tenant_id")`, soon,
 			`ALTER TABLE "public"."items" REPLICA IDENTITY USING INDEX "items_identity2"`,
+		},
+	},
+	{
+		name: "row filter relies on the identity", table: `CREATE TABLE items (id int, tenant_id int, slug uuid NOT NULL UNIQUE, PRIMARY KEY (tenant_id, id));
+			ALTER TABLE items REPLICA IDENTITY USING INDEX items_slug_key; CREATE PUBLICATION filtered FOR TABLE items WHERE (slug IS NOT NULL)`,
+		mend: []string{
+			`CREATE UNIQUE INDEX CONCURRENTLY "items_identity" ON "public"."items" ("slug", "id", "tenant_id")`, soon,
+			`ALTER TABLE "public"."items" REPLICA IDENTITY USING INDEX "items_identity"`,
 		},
 	},
 	{
