@@ -103,13 +103,20 @@ func (r *removal) perKey(ctx context.Context, rdb *redis.ClusterClient, keys []s
 	for i, cmd := range r.cmds {
 		switch err := cmd.Err(); {
 		case err == nil:
-		case redis.IsTryAgainError(err):
+		case onTheMove(err):
 			split = append(split, i)
 		default:
 			return err
 		}
 	}
 	return r.guardsThenKeys(ctx, rdb, keys, split)
+}
+
+// onTheMove tells whether a pair's slot is moving. The driver follows ASK to where the slot is going, is told to TRYAGAIN if
+// only half of the pair has arrived, and gives up with either.
+func onTheMove(err error) bool {
+	_, ask := redis.IsAskError(err)
+	return ask || redis.IsTryAgainError(err)
 }
 
 // guardsThenKeys removes pairs of a slot that is on the move between two servers, where one may have the guard and the

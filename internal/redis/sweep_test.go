@@ -95,21 +95,25 @@ func TestBothPassesStartAgainWhenTheServerDid(t *testing.T) {
 	require.Empty(t, s.names(t))
 }
 
+// A key that moves from a primary that is still to be walked to one that was is missed by a single walk. Which primary is
+// first is chance; over twelve slots it is the wrong one often enough.
 func TestSweepMeetsAKeyThatMovesMeanwhile(t *testing.T) {
 	nodes := testkit.RedisCluster(t)
 	s := openCluster(t, nodes)
-	for _, tag := range []string{"{a}", "{b}", "{c}"} { // on different primaries
-		p := events.Pattern{tag + ":", ":x"}
-		m := moveSlot(t, s, nodes, tag)
+	for i := range 12 {
+		tag := fmt.Sprintf("{%d}", i)
 		s.fill(t, tag+":1:x", tag+":2:x", tag+":3:x")
+		m := moveSlot(t, s, nodes, tag)
 		m.migrate(t, tag+":1:x", cache.GuardKey(tag+":2:x"))
-		moved := false
-		done, err := s.under.Sweep(t.Context(), redis.Sweep{Patterns: []events.Pattern{p}, Progress: func(redis.Progress) {
-			if !moved && s.plain.Exists(t.Context(), tag+":3:x").Val() == 1 {
-				moved = true
-				m.migrate(t, tag+":3:x")
-			}
-		}})
+		var once sync.Once
+		done, err := s.under.Sweep(t.Context(), redis.Sweep{
+			Patterns: []events.Pattern{{tag + ":", ":x"}},
+			Progress: func(p redis.Progress) {
+				if p.Pass == 2 {
+					once.Do(func() { m.migrate(t, tag+":3:x") })
+				}
+			},
+		})
 		require.NoError(t, err)
 		require.Empty(t, s.names(t))
 		require.Zero(t, done.Restarts)
@@ -120,8 +124,8 @@ func TestSweepMeetsAKeyThatMovesMeanwhile(t *testing.T) {
 func TestSweepStartsAgainWhenASlotWasHandedOver(t *testing.T) {
 	nodes := testkit.RedisCluster(t)
 	s := openCluster(t, nodes)
-	m := moveSlot(t, s, nodes, "{tag}")
 	s.fill(t, "{tag}:1:x")
+	m := moveSlot(t, s, nodes, "{tag}")
 	var once sync.Once
 	done, err := s.under.Sweep(t.Context(), redis.Sweep{
 		Patterns: []events.Pattern{{"{tag}:", ":x"}},
