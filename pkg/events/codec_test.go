@@ -42,6 +42,9 @@ func anyEvent() *rapid.Generator[events.Event] {
 		}
 		n := len(e.Columns)
 		e.Identity = rapid.SliceOfN(rapid.Bool(), n, n).Draw(t, "identity")
+		if rapid.Bool().Draw(t, "has types") {
+			e.Types = rapid.SliceOfN(rapid.Uint32(), n, n).Draw(t, "types")
+		}
 		for range rapid.IntRange(0, 5).Draw(t, "rows") {
 			c := events.Change{Op: rapid.SampledFrom([]events.Op{events.Insert, events.Update, events.Delete}).Draw(t, "op")}
 			if c.Op != events.Delete {
@@ -115,6 +118,8 @@ func TestDamagedEventsAreRefused(t *testing.T) {
 		strings.Replace(whole, `["i",["1"]]`, `["i",["1"],["1"]]`, 1),
 		strings.Replace(whole, `["i",["1"]]`, `["d"]`, 1),
 		strings.Replace(whole, `[true]`, `[]`, 1),
+		strings.Replace(whole, `[true]`, `[true],"types":[1,2]`, 1),
+		strings.Replace(whole, `[true]`, `[true],"types":[4294967296]`, 1),
 	} {
 		require.Error(t, events.Decode([]byte(bad), &e), bad)
 	}
@@ -137,6 +142,7 @@ func TestContinuityTravelsWhole(t *testing.T) {
 		System: 7391234567890123456, Timeline: 3, Slot: "walfence", Epoch: 1763887200000, Floor: 0x16B3748,
 		Published:   events.Transaction{LSN: 0x16B3700, XID: 1 << 33, Time: time.UnixMicro(1763887200123456).UTC()},
 		Publication: "a1b2", Stream: time.Date(2026, 11, 23, 8, 0, 0, 5, time.UTC), Settling: true,
+		StatsReset: time.UnixMicro(1763887200000001).UTC(),
 	}
 	got, err := events.ParseContinuity(string(want.Append(nil)))
 	require.NoError(t, err)

@@ -25,6 +25,7 @@ func (c *Continuity) AppendSource(dst []byte) []byte {
 	dst = strconv.AppendUint(append(dst, " epoch="...), c.Epoch, 10)
 	dst = AppendKeyPart(append(dst, " publication="...), c.Publication)
 	dst = c.Stream.UTC().AppendFormat(append(dst, " stream="...), time.RFC3339Nano)
+	dst = strconv.AppendInt(append(dst, " stats_reset_us="...), c.StatsReset.UnixMicro(), 10)
 	return strconv.AppendBool(append(dst, " settling="...), c.Settling)
 }
 
@@ -55,6 +56,7 @@ func ParseContinuity(s string) (Continuity, error) {
 	}
 	c.Published.Time = p.micros("published_us")
 	c.Stream = p.time("stream")
+	c.StatsReset = p.micros("stats_reset_us")
 	if p.err != nil {
 		return Continuity{}, fmt.Errorf("parse %s: %w", HeaderContinuity, p.err)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,7 +24,7 @@ func (e *VersionError) Error() string {
 // the body. A field that it does not know is skipped.
 func Decode(body []byte, e *Event) error {
 	*e = Event{
-		Columns: e.Columns[:0], Identity: e.Identity[:0], Changes: e.Changes[:0], arena: e.arena[:0],
+		Columns: e.Columns[:0], Identity: e.Identity[:0], Types: e.Types[:0], Changes: e.Changes[:0], arena: e.arena[:0],
 	}
 	r := reader{s: string(body)}
 	r.object(func(field string) { r.eventField(field, e) })
@@ -49,6 +50,9 @@ func (e *Event) validate() error {
 	}
 	if len(e.Identity) != len(e.Columns) {
 		return fmt.Errorf("%d columns but %d in identity", len(e.Columns), len(e.Identity))
+	}
+	if len(e.Types) != 0 && len(e.Types) != len(e.Columns) {
+		return fmt.Errorf("%d columns but %d types", len(e.Columns), len(e.Types))
 	}
 	for i := range e.Changes {
 		c := &e.Changes[i]
@@ -105,6 +109,8 @@ func (r *reader) listField(field string, e *Event) {
 		r.array(func() { e.Columns = append(e.Columns, r.str()) })
 	case "identity":
 		r.array(func() { e.Identity = append(e.Identity, r.bool()) })
+	case "types":
+		r.array(func() { e.Types = append(e.Types, r.oid()) })
 	case "rows":
 		r.array(func() { r.row(e) })
 	default:
@@ -308,6 +314,14 @@ func (r *reader) uint() uint64 {
 		r.fail("not a number")
 	}
 	return n
+}
+
+func (r *reader) oid() uint32 {
+	n := r.uint()
+	if n > math.MaxUint32 {
+		r.fail("not an oid")
+	}
+	return uint32(n)
 }
 
 // str reads a string. Only one with escapes is copied.

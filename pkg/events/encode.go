@@ -82,6 +82,15 @@ func (w *Writer) columns(e *Event) {
 		}
 		b = strconv.AppendBool(b, in)
 	}
+	if len(e.Types) > 0 {
+		b = append(b, `],"types":[`...)
+		for i, t := range e.Types {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = strconv.AppendUint(b, uint64(t), 10)
+		}
+	}
 	w.buf, w.open = append(b, `],"rows":[`...), true
 }
 

@@ -127,8 +127,10 @@ type Event struct {
 	Partition Table
 	Columns   []string // the columns that rules need of it
 	Identity  []bool   // by Columns: is in the table's replica identity
-	Changes   []Change
-	Reason    string // of a sweep or an epoch
+	// Types are by Columns PostgreSQL's oids of their types; empty where no rule needs to know them.
+	Types   []uint32
+	Changes []Change
+	Reason  string // of a sweep or an epoch
 
 	arena []Value // holds the tuples of a decoded event
 }
@@ -152,6 +154,8 @@ type Continuity struct {
 	Published   Transaction // the newest one, by LSN, that is in the stream
 	Publication string      // fingerprint of the publication's catalog rows
 	Stream      time.Time   // when the stream was created
+	// StatsReset is when PostgreSQL last reset its statistics. A crash resets them, and may have lost commits.
+	StatsReset time.Time
 	// Settling tells that the second sweep of something that could not be streamed is still owed.
 	Settling bool
 }
