@@ -27,6 +27,14 @@ func (t *Table) storage() []*Relation {
 	return []*Relation{&t.Relation}
 }
 
+// generatedColumns returns those of the needed columns; [Check] lets them pass where they can be published.
+func (t *Table) generatedColumns() []string {
+	return slices.DeleteFunc(slices.Clone(t.Need.Columns), func(name string) bool {
+		c, ok := t.Column(name)
+		return !ok || c.Generated == 0
+	})
+}
+
 // Check compares what rules need (mapping.Program's Tables) with the database. It returns the tables that can be published without making an UPDATE
 // or DELETE of the application fail, and every problem with any. The error is the connection's.
 func Check(ctx context.Context, conn *pgx.Conn, needs []mapping.Table) ([]*Table, Problems, error) {

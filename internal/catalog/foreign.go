@@ -40,11 +40,22 @@ func (p *Plan) compareTable(have *publication, t *Table) {
 		if m.filter {
 			p.foreign(Warning, t, "it has a row filter on "+quoted(r.Table), "changes of other rows invalidate nothing")
 		}
-		if lacks := missing(t.Need.Columns, m.columns); m.columns != nil && len(lacks) > 0 {
-			p.foreign(Warning, t, "its column list on "+quoted(r.Table)+" lacks "+quoteAll(lacks),
+		if lacks := have.lacksColumns(t, m); len(lacks) > 0 {
+			p.foreign(Warning, t, "it does not publish of "+quoted(r.Table)+" "+quoteAll(lacks),
 				"every change invalidates more than its exact keys")
 		}
 	}
+}
+
+// lacksColumns names the needed columns that are left out of a member: by its list, or as generated ones.
+func (p *publication) lacksColumns(t *Table, m member) []string {
+	if m.columns != nil {
+		return missing(t.Need.Columns, m.columns)
+	}
+	if p.generated {
+		return nil
+	}
+	return t.generatedColumns()
 }
 
 // lacks names what of a table a publication leaves out.

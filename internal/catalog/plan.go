@@ -109,14 +109,8 @@ func (p *Plan) options() string {
 	return options
 }
 
-// needsGenerated reports whether a needed column is generated, which [Check] lets pass where it can be published.
 func (p *Plan) needsGenerated() bool {
-	return slices.ContainsFunc(p.tables, func(t *Table) bool {
-		return slices.ContainsFunc(t.Need.Columns, func(name string) bool {
-			c, ok := t.Column(name)
-			return ok && c.Generated != 0
-		})
-	})
+	return slices.ContainsFunc(p.tables, func(t *Table) bool { return len(t.generatedColumns()) > 0 })
 }
 
 // alter names only tables that change: the others are not locked, and keep the rows that the fingerprint is made of.

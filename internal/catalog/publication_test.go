@@ -132,6 +132,28 @@ func TestColumnListsHaveTheIdentityAndSayWhyThereIsNone(t *testing.T) {
 	require.Empty(t, plan(t, conn, false, need("listed", "Y", "")).Lists)
 }
 
+func TestGeneratedColumnIsPublishedWherePostgreSQLCan(t *testing.T) {
+	db := testkit.NewDatabase(t)
+	db.Exec(t, `CREATE TABLE a (id int PRIMARY KEY, doubled int GENERATED ALWAYS AS (id * 2) STORED)`)
+	conn := db.Conn(t)
+	tables, problems := check(t, conn, need("a", "id doubled", ""))
+	if server(t, conn).Version < 180000 {
+		require.Empty(t, tables)
+		require.ErrorContains(t, problems.Err(), `column "doubled" is generated, and PostgreSQL does not publish its value`)
+		return
+	}
+	apply(t, conn, plan(t, conn, false, need("a", "id", "")))
+	apply(t, conn, plan(t, conn, false, need("a", "id doubled", "")))
+	require.Equal(t, map[string][]string{"public.a": {"id", "doubled"}}, published(t, conn))
+	require.Empty(t, plan(t, conn, false, need("a", "id doubled", "")).Statements)
+
+	db.Exec(t, `DROP PUBLICATION pub; CREATE PUBLICATION pub FOR TABLE a`)
+	require.Contains(t, plan(t, conn, false, need("a", "id doubled", "")).Problems.Error(), `it does not publish of "public"."a" "doubled"`)
+	db.Exec(t, `CREATE TABLE b (id int PRIMARY KEY, doubled int GENERATED ALWAYS AS (id * 2) VIRTUAL)`)
+	_, problems = check(t, conn, need("b", "id doubled", ""))
+	require.Error(t, problems.Err())
+}
+
 func TestTableThatLostItsIdentityIsNotPublished(t *testing.T) {
 	db := testkit.NewDatabase(t)
 	db.Exec(t, `CREATE TABLE a (id int PRIMARY KEY)`)
@@ -221,7 +243,7 @@ func TestForeignPublicationIsComparedAndNeverChanged(t *testing.T) {
 	const foreign = `publication "pub", which is not walfence's: `
 	require.Equal(t, []string{
 		`warning ` + foreign + `it does not publish delete, truncate`,
-		`warning table "public"."a": ` + foreign + `its column list on "public"."a" lacks "x"`,
+		`warning table "public"."a": ` + foreign + `it does not publish of "public"."a" "x"`,
 		`warning table "public"."b": ` + foreign + `it has a row filter on "public"."b"`,
 		`error table "public"."d": ` + foreign + `it does not publish "public"."d"`,
 		`error table "public"."p": ` + foreign + `it does not publish "public"."p2"`,

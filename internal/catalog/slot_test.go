@@ -27,8 +27,10 @@ func TestSlotIsReadAsItIs(t *testing.T) {
 	db := testkit.NewDatabase(t)
 	conn := db.Conn(t)
 	require.Nil(t, slot(t, conn, db.Name))
-	exec(t, conn, catalog.CreateSlotSQL(db.Name, 150000))
+	version := server(t, conn).Version
+	exec(t, conn, catalog.CreateSlotSQL(db.Name, version))
 	s := slot(t, conn, db.Name)
+	require.Equal(t, version >= 170000, s.Failover)
 	require.Equal(t, "pgoutput", s.Plugin)
 	require.Equal(t, db.Name, s.Database)
 	require.Equal(t, "reserved", s.WALStatus)
