@@ -29,18 +29,29 @@ func Guarded(client redis.UniversalClient) (*cache.Cache[Value], error) {
 	return c, nil
 }
 
-// Reading returns the work of a reader: to read one key of one of the views through the cache, from the primary if it is not
-// there, and tell the history.
+// Page is one key of a view.
+type Page struct {
+	View *View
+	Key  string
+	// Args are the arguments of the view's One.
+	Args []any
+}
+
+// Read reads the page through the cache, and from the database if it is not there.
+func (p *Page) Read(ctx context.Context, c Cache, conn *pgx.Conn) (Value, error) {
+	return c.Get(ctx, p.Key, func(ctx context.Context) (Value, error) { return p.View.load(ctx, conn, p.Args) })
+}
+
+// Reading returns the work of a reader: to read one page of one of the views, and tell the history.
 func Reading(c Cache, views []View, history *History) Work {
 	return func(ctx context.Context, conn *pgx.Conn, rng *rand.Rand) error {
-		view := &views[rng.IntN(len(views))]
-		key, args := view.Pick(rng)
+		page := Page{View: &views[rng.IntN(len(views))]}
+		page.Key, page.Args = page.View.Pick(rng)
 		began := time.Now()
-		value, err := c.Get(ctx, key, func(ctx context.Context) (Value, error) { return view.load(ctx, conn, args) })
-		if err != nil {
-			return err
+		value, err := page.Read(ctx, c, conn)
+		if err == nil {
+			history.Read(page.Key, value, began)
 		}
-		history.Read(key, value, began)
-		return nil
+		return err
 	}
 }

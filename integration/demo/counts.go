@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/walfence/walfence/pkg/cache"
+)
+
+// counts are what the invalidator has counted, over all of its starts.
+type counts struct {
+	keys, swept float64
+	all, calm   latency // calm: while both programs were ready
+}
+
+// reading is what the invalidator's metrics said, of one start.
+type reading struct {
+	keys, swept float64
+	latency     latency
+}
+
+// sample is where everything stood at a time.
+type sample struct {
+	at      time.Time
+	commits uint64
+	reads   uint64
+	cache   cache.Stats
+	counts  counts
+}
+
+// window is how far back the rates that are shown reach.
+const window = 2 * time.Second
+
+// sample reads the metrics, and adds what is new.
+func (p *play) sample(ctx context.Context) {
+	before := len(p.down)
+	p.look(ctx)
+	if families, err := p.stage.invalidator.scrape(ctx); err == nil {
+		now := reading{
+			keys: sum(families, "walfence_keys_invalidated_total"), swept: sum(families, "walfence_swept_keys_total"),
+			latency: readLatency(families, "walfence_commit_to_invalidated_seconds"),
+		}
+		p.counts.add(p.last, now, before+len(p.down) == 0)
+		p.last = now
+	}
+	p.samples = append(p.samples, sample{
+		at: time.Now(), commits: p.writers.Rounds.Load(), reads: p.readers.Rounds.Load(), cache: p.stats(), counts: p.counts,
+	})
+	for len(p.samples) > 2 && time.Since(p.samples[1].at) > window {
+		p.samples = p.samples[1:]
+	}
+}
+
+func (c *counts) add(last, now reading, calm bool) {
+	c.keys += gained(now.keys, last.keys)
+	c.swept += gained(now.swept, last.swept)
+	fresh := now.latency.minus(last.latency)
+	c.all = c.all.plus(fresh)
+	if calm {
+		c.calm = c.calm.plus(fresh)
+	}
+}
+
+// block is what is shown of the last seconds.
+func (p *play) block(elapsed time.Duration) block {
+	first, last := p.samples[0], p.samples[len(p.samples)-1]
+	span := max(last.at.Sub(first.at), sampleEvery).Seconds()
+	fresh := last.counts.all.minus(first.counts.all)
+	late := p.stage.shop.History.Reads()
+	return block{
+		elapsed: elapsed, length: p.settings.length,
+		commits: float64(last.commits-first.commits) / span,
+		keys:    (last.counts.keys - first.counts.keys) / span,
+		reads:   float64(last.reads-first.reads) / span,
+		hits:    hitRate(cache.Stats{Hits: last.cache.Hits - first.cache.Hits, Misses: last.cache.Misses - first.cache.Misses}),
+		p50:     fresh.quantile(0.5), p99: fresh.quantile(0.99),
+		late: late.Late, latest: late.Lateness.Max, refused: last.cache.Refused,
+		cdc: p.health(p.stage.cdc), invalidator: p.health(p.stage.invalidator),
+	}
+}
+
+func (p *play) health(one *program) string {
+	since, down := p.down[one]
+	switch {
+	case !down:
+		return "ready"
+	case !one.run.Running():
+		return "killed"
+	}
+	return "not ready for " + short(time.Since(since))
+}
