@@ -107,3 +107,14 @@ func report(t *testing.T, lines *bufio.Scanner) []string {
 	require.Fail(t, "victim ended without a report")
 	return nil
 }
+
+func TestBuildMakesAProgramOnceAndWithTheRaceDetectorIfWeHaveIt(t *testing.T) {
+	first, err := Build("internal/testkit/testdata/hello")
+	require.NoError(t, err)
+	second, err := Build("internal/testkit/testdata/hello")
+	require.NoError(t, err)
+	require.Equal(t, first, second)
+	p := Run(t, first, nil)
+	require.Equal(t, fmt.Sprint(raceDetector), p.Await(t, 10*time.Second, "hello").Text("race"))
+	require.Zero(t, p.Exit(t, 10*time.Second))
+}
