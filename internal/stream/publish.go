@@ -68,6 +68,7 @@ type Publisher struct {
 	flying int // sent in this attempt, and neither acked nor refused
 	bytes  int // in the queue
 	try    uint64
+	seq    uint64    // the highest that was acked
 	err    error     // why this attempt failed; nil while it goes well
 	failed time.Time // when the first failure since the last success was
 	// flushes wait for the head to get where each of them wants it, soonest first.
@@ -154,6 +155,20 @@ func (p *Publisher) Flush(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("wait for acks: %w", context.Cause(ctx))
 	}
+}
+
+// Highest returns the highest sequence that the stream has acked.
+func (p *Publisher) Highest() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.seq
+}
+
+// Forget makes [Publisher.Highest] start over.
+func (p *Publisher) Forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seq = 0
 }
 
 // Close stops publishing. What has no ack is given up; its Done is never called.
@@ -362,6 +377,7 @@ func (p *Publisher) reply(msg *nats.Msg) {
 	if try == item.try && !ack.Duplicate {
 		ack.Stamp = item.stamp
 	}
+	p.seq = max(p.seq, ack.Seq)
 	p.settle(item)
 	p.mu.Unlock()
 	if item.m.Done != nil {

@@ -24,9 +24,10 @@ func TestConsumerGoesOnAfterTheServerRestarts(t *testing.T) {
 	for round := range 3 {
 		require.NoError(t, server.Restart())
 		testkit.Eventually(t, patience, func() error { return js.Conn().FlushTimeout(time.Second) })
-		first := 11 + 10*round
+		first, back := 11+10*round, time.Now()
 		publish(t, js, first, first+9)
 		l.await(t, first, first+9)
+		require.Less(t, time.Since(back), 5*time.Second, "must not wait for heartbeats to be missed")
 	}
 	awaitFloor(t, js, 40)
 	require.Empty(t, g.all(), "nothing was lost")
