@@ -182,7 +182,7 @@ func (r *run) sourceConfig() source.Config {
 	s := r.settings
 	return source.Config{
 		URL: s.DatabaseURL.Reveal(), Slot: s.Slot, Publication: s.Publication, Setup: s.CDC.Setup == "auto",
-		ColumnLists: s.ColumnLists == "on", Trust: s.FirstStart == "trust", Heartbeat: s.Heartbeat,
+		ColumnLists: s.ColumnLists == "on", Trust: s.FirstStart == "trust", TrustCrash: s.EpochOnCrash == "never", Heartbeat: s.Heartbeat,
 		Program: r.program, Rules: s.Path, Log: r.log, Metrics: r.metrics,
 		Ready:     func(ok bool, reason string) { r.conditions.Set("postgres", ok, config.Redact(reason)) },
 		JetStream: r.jetstream, Ensure: r.ensure,

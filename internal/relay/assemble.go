@@ -35,6 +35,10 @@ type assembler struct {
 	plans   map[uint32]*plan
 	tx      transaction
 	open    []*plan // with an open event, oldest first
+	// known is where the session began: what committed before floor is in the stream, and published is the newest of all.
+	known events.Continuity
+	// expect must reappear before anything is published; nil if it has, or need not.
+	expect *events.Transaction
 }
 
 type assemblerConfig struct {
@@ -48,8 +52,10 @@ type assemblerConfig struct {
 	out     *outlet
 	tables  Tables
 	confirm func() events.LSN
-	metrics *Metrics
-	log     *zap.Logger
+	// recognised is called when what was expected has reappeared.
+	recognised func()
+	metrics    *Metrics
+	log        *zap.Logger
 }
 
 // transaction is the one that is being read.
@@ -61,6 +67,9 @@ type transaction struct {
 	aside   *aside // where its events wait; nil if it was visible when it began
 	held    held   // its newest event, which may be its last
 	swept   bool   // it has swept everything
+	// muted: it is in the stream already, or nothing may be published yet.
+	muted   bool
+	changed bool // muted, and it has changes of watched tables
 }
 
 // held is a finished event that waits to know whether it is the transaction's last one.
@@ -72,7 +81,7 @@ type held struct {
 
 // Keepalive is part of wal.Handler.
 func (a *assembler) Keepalive(upTo events.LSN) {
-	if !a.tx.inside {
+	if !a.tx.inside && a.expect == nil {
 		a.cfg.ledger.keepalive(upTo)
 	}
 }
@@ -97,7 +106,7 @@ func (a *assembler) Message(data []byte) error {
 	case pgoutput.KindDelete:
 		a.row(events.Delete)
 	case pgoutput.KindBegin:
-		a.begin(&a.decoder.Begin)
+		return a.begin(&a.decoder.Begin)
 	case pgoutput.KindCommit:
 		return a.commit(&a.decoder.Commit)
 	case pgoutput.KindRelation:
@@ -122,7 +131,7 @@ func (a *assembler) undecodable(kind pgoutput.Kind, err error) error {
 // widen sweeps everything, once for a transaction: it becomes visible as a whole.
 func (a *assembler) widen(reason string, err error) {
 	a.cfg.metrics.widened.WithLabelValues(reason).Inc()
-	if a.tx.swept {
+	if a.tx.swept || a.tx.muted {
 		return
 	}
 	a.tx.swept = true
@@ -131,16 +140,44 @@ func (a *assembler) widen(reason string, err error) {
 	a.special(events.Event{Kind: events.KindSweep, Reason: reason})
 }
 
-func (a *assembler) begin(b *pgoutput.Begin) {
+func (a *assembler) begin(b *pgoutput.Begin) error {
 	id := events.Transaction{LSN: b.FinalLSN, XID: a.cfg.gate.Widen(b.XID), Time: b.CommitTime}
 	a.tx = transaction{inside: true, id: id, number: a.cfg.ledger.open(id)}
-	a.tx.aside = a.cfg.out.admit(a.cfg.gate, id.XID)
 	a.cfg.metrics.transactions.Inc()
+	a.tx.muted = id.LSN < a.known.Floor || a.expect != nil
+	if a.expect != nil {
+		return a.recognise(id)
+	}
+	if !a.tx.muted {
+		a.tx.aside = a.cfg.out.admit(a.cfg.gate, id.XID)
+	}
+	return nil
+}
+
+// recognise compares a transaction with the one that must reappear.
+func (a *assembler) recognise(id events.Transaction) error {
+	switch {
+	case id.LSN < a.expect.LSN:
+		return nil
+	case id.LSN > a.expect.LSN || id.XID != a.expect.XID || !id.Time.Equal(a.expect.Time):
+		return fmt.Errorf("%w (at %s xid %d of %s instead of %s xid %d of %s)", ErrRewound, id.LSN, id.XID, id.Time, a.expect.LSN,
+			a.expect.XID, a.expect.Time)
+	case id.LSN >= a.known.Floor:
+		return ErrReread
+	}
+	a.cfg.log.Info("the newest published transaction was recognised", zap.Stringer("lsn", id.LSN), zap.Uint64("xid", id.XID))
+	a.expect = nil
+	a.cfg.recognised()
+	return nil
 }
 
 func (a *assembler) commit(c *pgoutput.Commit) error {
 	if !a.tx.inside || c.LSN != a.tx.id.LSN {
 		return fmt.Errorf("the stream cannot be followed: commit at %s within the transaction of %s", c.LSN, a.tx.id.LSN)
+	}
+	// All that changed before the floor was published, and is no newer than the newest that was.
+	if a.tx.changed && a.expect == nil && c.LSN < a.known.Floor && c.LSN > a.known.Published.LSN {
+		return fmt.Errorf("%w (a transaction at %s that was never published)", ErrRewound, c.LSN)
 	}
 	for len(a.open) > 0 {
 		a.finish(a.open[0])
@@ -181,6 +218,9 @@ func (a *assembler) row(op events.Op) {
 		a.unknown(row.Relation)
 		return
 	case !p.watched:
+		return
+	case a.tx.muted:
+		a.tx.changed = true
 		return
 	case !p.fits(row):
 		a.widen("layout", fmt.Errorf("a row of relation %d does not have the columns that were announced", row.Relation))
@@ -260,6 +300,8 @@ func (a *assembler) truncate(t *pgoutput.Truncate) {
 		switch {
 		case p == nil:
 			a.unknown(oid)
+		case p.watched && a.tx.muted:
+			a.tx.changed = true
 		case p.watched:
 			if p.open {
 				a.finish(p)
@@ -272,7 +314,7 @@ func (a *assembler) truncate(t *pgoutput.Truncate) {
 
 // message takes a logical message. Only our own heartbeat within a transaction means something.
 func (a *assembler) message(m *pgoutput.Message) {
-	if a.tx.inside && m.Transactional && m.Prefix == HeartbeatPrefix && string(m.Content) == a.cfg.slot {
+	if a.tx.inside && m.Transactional && m.Prefix == HeartbeatPrefix && string(m.Content) == a.cfg.slot && !a.tx.muted {
 		a.special(events.Event{Kind: events.KindHeartbeat})
 	}
 }

@@ -55,6 +55,14 @@ func New(nc *nats.Conn, cfg Config) (*Relay, error) {
 // Close stops publishing. What is not in the stream was not confirmed, and is read again.
 func (r *Relay) Close() { r.publisher.Close() }
 
+// Acked returns the newest message that the stream has acked, and one that it acked and may have lost since, or none.
+func (r *Relay) Acked() (newest, doubt stream.Receipt) {
+	return r.publisher.Newest(), r.publisher.Doubt()
+}
+
+// ForgetStream forgets what was acked: the stream is another one, or has lost its tail.
+func (r *Relay) ForgetStream() { r.publisher.Forget() }
+
 // stamp gives the continuity header of the message that is sent now, and the floor that stands in it.
 func (r *Relay) stamp() (string, uint64) {
 	s := r.session.Load()
@@ -74,11 +82,14 @@ type Session struct {
 	prefix atomic.Pointer[[]byte]            // the same as text
 	beaten atomic.Uint64                     // the floor of the last heartbeat
 	waits  atomic.Pointer[gate.Gate]         // for the status
+	// expecting: nothing may be published until the newest published transaction has reappeared.
+	expecting atomic.Bool
 }
 
 // Begin starts a session. Origin is the source as it is now; its floor and newest published transaction are where reading
-// goes on. The session before must have ended.
-func (r *Relay) Begin(origin events.Continuity, tables Tables) *Session {
+// goes on. If a transaction is to be expected, nothing is published of what is read before it. The session before must have
+// ended.
+func (r *Relay) Begin(origin events.Continuity, expect *events.Transaction, tables Tables) *Session {
 	s := &Session{relay: r, ledger: newLedger(origin.Floor, origin.Published)}
 	s.describe(origin)
 	c := &confirmer{trail: r.cfg.Trail}
@@ -88,8 +99,10 @@ func (r *Relay) Begin(origin events.Continuity, tables Tables) *Session {
 			ledger: s.ledger, out: newOutlet(r.publisher, c, r.budget), tables: tables,
 			confirm: func() events.LSN { return c.confirm(time.Now()) }, metrics: r.metrics, log: r.cfg.Log,
 		},
-		plans: map[uint32]*plan{},
+		plans: map[uint32]*plan{}, known: origin, expect: expect,
 	}
+	s.expecting.Store(expect != nil)
+	s.cfg.recognised = func() { s.expecting.Store(false) }
 	r.session.Store(s)
 	return s
 }
@@ -108,6 +121,9 @@ func (s *Session) describe(origin events.Continuity) {
 	prefix := origin.AppendSource(nil)
 	s.prefix.Store(&prefix)
 }
+
+// Origin returns what the header says of the source.
+func (s *Session) Origin() events.Continuity { return *s.origin.Load() }
 
 // Settling sets whether the header tells that a second sweep is owed.
 func (s *Session) Settling(owed bool) {
@@ -138,10 +154,13 @@ func (s *Session) send(e events.Event) {
 	s.cfg.out.send(nil, h.subject, s.messageID(e.Position, &h), h.body, nil)
 }
 
+// Expecting reports whether the newest published transaction has yet to reappear, and so nothing may be published.
+func (s *Session) Expecting() bool { return s.expecting.Load() }
+
 // Beat publishes the floor, if it has moved and no event has carried it.
 func (s *Session) Beat() {
 	floor, _ := s.ledger.state()
-	if floor <= s.cfg.out.confirmer.acked() || uint64(floor) <= s.beaten.Load() {
+	if s.Expecting() || floor <= s.cfg.out.confirmer.acked() || uint64(floor) <= s.beaten.Load() {
 		return
 	}
 	if n, _, _, _ := s.relay.publisher.Queued(); n > 0 {

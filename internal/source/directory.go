@@ -9,6 +9,7 @@ import (
 
 	"github.com/walfence/walfence/internal/catalog"
 	"github.com/walfence/walfence/internal/relay"
+	"github.com/walfence/walfence/mapping"
 	"github.com/walfence/walfence/pkg/events"
 )
 
@@ -21,14 +22,14 @@ type directory struct {
 	ours    bool // the publication has no other tables
 }
 
-func newDirectory(ctx context.Context, url string, conn *pgx.Conn, tables []*catalog.Table, ours bool) (*directory, error) {
+func newDirectory(ctx context.Context, url string, conn *pgx.Conn, tables []*catalog.Table, needs []mapping.Table, ours bool) (*directory, error) {
 	known, err := catalog.Storages(ctx, conn, tables)
 	if err != nil {
 		return nil, err
 	}
 	d := &directory{url: url, tables: tables, known: known, columns: map[events.Table][]string{}, ours: ours}
-	for _, t := range tables {
-		d.columns[t.Table] = t.Need.Columns
+	for _, need := range needs {
+		d.columns[need.Table] = need.Columns
 	}
 	return d, nil
 }

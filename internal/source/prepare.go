@@ -16,6 +16,7 @@ import (
 // prepared is the database as a session needs it.
 type prepared struct {
 	tables      []*catalog.Table
+	refused     bool // some tables of the rules cannot be published, or are not there
 	plan        *catalog.Plan
 	fingerprint string        // of the publication before this program changed it
 	slot        *catalog.Slot // nil if there is none
@@ -32,7 +33,7 @@ func (s *Source) prepare(ctx context.Context, conn *pgx.Conn) (*prepared, error)
 		return nil, permanent(err)
 	}
 	p := &prepared{}
-	if p.tables, err = s.checkTables(ctx, conn); err != nil {
+	if p.tables, p.refused, err = s.checkTables(ctx, conn); err != nil {
 		return nil, err
 	}
 	if p.fingerprint, err = catalog.Fingerprint(ctx, conn, s.cfg.Publication); err != nil {
@@ -52,21 +53,21 @@ func (s *Source) prepare(ctx context.Context, conn *pgx.Conn) (*prepared, error)
 
 // checkTables refuses tables that cannot be published, at the start. Later it goes on with the others: a migration must not
 // end what they rely on.
-func (s *Source) checkTables(ctx context.Context, conn *pgx.Conn) ([]*catalog.Table, error) {
+func (s *Source) checkTables(ctx context.Context, conn *pgx.Conn) (tables []*catalog.Table, refused bool, err error) {
 	needs := s.cfg.Program.Tables()
 	tables, problems, err := catalog.Check(ctx, conn, needs)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if problems.Err() != nil && !s.started {
-		return nil, permanent(Problems(problems, needs))
+		return nil, false, permanent(Problems(problems, needs))
 	}
 	for i := range problems {
 		s.cfg.Log.Warn("rules and database do not fit", zap.Stringer("relation", problems[i].Table),
 			zap.String("reason", problems[i].Error()), zap.Strings("statements", problems[i].Statements))
 	}
 	s.metrics.problems.Set(float64(len(problems)))
-	return tables, nil
+	return tables, problems.Err() != nil, nil
 }
 
 // Problems turns what is wrong with tables into one error: at its place in the rules file where there is one.
@@ -95,6 +96,10 @@ func (s *Source) preparePublication(ctx context.Context, conn *pgx.Conn, p *prep
 		return permanent(plan.Problems)
 	}
 	if len(plan.Statements) == 0 {
+		return nil
+	}
+	if p.refused { // the plan would take the refused tables out, and their changes would be missed without a word
+		plan.Added = nil
 		return nil
 	}
 	if !s.cfg.Setup {

@@ -41,18 +41,25 @@ func (s *Source) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.checkStream(ctx, created); err != nil {
+		return err
+	}
 	last, err := s.last(ctx)
 	if err != nil {
 		return err
 	}
 	found := relay.Found{
 		System: server.System, Timeline: server.Timeline, SlotCreated: slotCreated, Confirmed: prep.slot.ConfirmedFlush,
-		Publication: prep.fingerprint, Stream: created,
+		Publication: prep.fingerprint, Stream: created, TrustCrash: s.cfg.TrustCrash, Broken: s.broken,
+	}
+	if found.WALEnd, found.StatsReset, err = history(ctx, c.admin); err != nil {
+		return err
 	}
 	session, debt, err := s.begin(ctx, &c, prep, last, found)
 	if err != nil {
 		return err
 	}
+	s.broken = ""
 	return s.stream(ctx, &c, prep, server, session, debt)
 }
 
@@ -116,13 +123,28 @@ func (s *Source) last(ctx context.Context) (*events.Continuity, error) {
 	return &c, nil
 }
 
+// history asks where WAL ends, and when the statistics were reset.
+func history(ctx context.Context, conn *pgx.Conn) (end events.LSN, reset time.Time, err error) {
+	var text string
+	var at *time.Time
+	err = conn.QueryRow(ctx, "SELECT pg_current_wal_lsn()::text, stats_reset FROM pg_stat_bgwriter").Scan(&text, &at)
+	if err != nil {
+		return 0, reset, fmt.Errorf("read WAL position: %w", err)
+	}
+	if at != nil {
+		reset = at.UTC()
+	}
+	end, err = events.ParseLSN(text)
+	return end, reset, err
+}
+
 // begin starts the relay's session: in the known epoch if continuity is proved, else in a new one.
 func (s *Source) begin(ctx context.Context, c *connections, prep *prepared, last *events.Continuity, found relay.Found) (*relay.Session, debt, error) {
 	fingerprint, err := catalog.Fingerprint(ctx, c.admin, s.cfg.Publication)
 	if err != nil {
 		return nil, debt{}, err
 	}
-	tables, err := newDirectory(ctx, s.cfg.URL, c.admin, prep.tables, prep.plan.Ours)
+	tables, err := newDirectory(ctx, s.cfg.URL, c.admin, prep.tables, s.cfg.Program.Tables(), prep.plan.Ours)
 	if err != nil {
 		return nil, debt{}, err
 	}
@@ -134,14 +156,19 @@ func (s *Source) begin(ctx context.Context, c *connections, prep *prepared, last
 	}
 	origin := events.Continuity{
 		System: found.System, Timeline: found.Timeline, Slot: s.cfg.Slot, Publication: fingerprint, Stream: found.Stream,
+		StatsReset: found.StatsReset,
 	}
 	reason := relay.Judge(last, found)
 	if reason == "" {
-		return s.resume(ctx, origin, last, tables, prep.plan.Added, flight)
+		expect := relay.Expect(last, found.Confirmed)
+		if expect != nil && *expect == s.recognised {
+			expect = nil
+		}
+		return s.resume(ctx, origin, last, expect, tables, prep.plan.Added, flight)
 	}
 	owed := newDebt(flight, everything)
 	origin.Epoch, origin.Floor, origin.Settling = relay.NextEpoch(last, time.Now()), found.Confirmed, owed.tables != nil
-	session := s.relay.Begin(origin, tables)
+	session := s.relay.Begin(origin, nil, tables)
 	return session, owed, s.announceEpoch(ctx, session, reason)
 }
 
@@ -156,19 +183,23 @@ func (s *Source) announceEpoch(ctx context.Context, session *relay.Session, reas
 }
 
 // resume goes on in the known epoch. Tables that were added to the publication are swept: nothing was streamed of them.
-func (s *Source) resume(ctx context.Context, origin events.Continuity, last *events.Continuity, tables relay.Tables, added []events.Table, flight gate.Snapshot) (*relay.Session, debt, error) {
+func (s *Source) resume(ctx context.Context, origin events.Continuity, last *events.Continuity, expect *events.Transaction, tables relay.Tables, added []events.Table, flight gate.Snapshot) (*relay.Session, debt, error) {
 	owed := newDebt(flight, added)
 	if last.Settling {
 		owed.tables = everything
 	}
-	origin.Epoch, origin.Floor, origin.Published, origin.Settling = last.Epoch, last.Floor, last.Published, owed.tables != nil
-	session := s.relay.Begin(origin, tables)
-	s.cfg.Log.Info("continuity is proved", zap.Stringer("lsn", origin.Floor))
+	origin.Epoch, origin.Floor, origin.Published = last.Epoch, last.Floor, last.Published
+	// Until all are swept: whoever takes over in between would know the new publication, and not what it still owes.
+	origin.Settling = len(added) > 0 || owed.tables != nil
+	session := s.relay.Begin(origin, expect, tables)
+	s.expect = expect
+	s.cfg.Log.Info("continuity is proved", zap.Stringer("lsn", origin.Floor), zap.Bool("reread", expect != nil))
 	for _, t := range added {
 		if err := session.Announce(ctx, events.Event{Kind: events.KindSweep, Table: t, Reason: "table_added"}); err != nil {
 			return nil, debt{}, err
 		}
 	}
+	session.Settling(owed.tables != nil)
 	return session, owed, nil
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/walfence/walfence/internal/relay"
 	"github.com/walfence/walfence/internal/wal"
 	"github.com/walfence/walfence/mapping"
+	"github.com/walfence/walfence/pkg/events"
 )
 
 // Config is what a source is told.
@@ -32,6 +33,7 @@ type Config struct {
 	Setup       bool // may create and change its own slot and publication
 	ColumnLists bool
 	Trust       bool // caches may keep what they hold at the first start
+	TrustCrash  bool // a crash of PostgreSQL lost no commit
 	Heartbeat   time.Duration
 	Program     *mapping.Program
 	Rules       string // file name, for messages
@@ -51,6 +53,11 @@ type Source struct {
 	relay   *relay.Relay
 	metrics *metrics
 	started bool // a session has streamed since the program started
+
+	// What the session before found out, for the next one.
+	broken     string              // it proved that continuity is broken: why
+	expect     *events.Transaction // what it waited for
+	recognised events.Transaction  // what it waited for and saw
 }
 
 // New returns a source that does nothing before [Source.Run].
@@ -91,6 +98,9 @@ func (s *Source) Run(ctx context.Context) error {
 			pause.Reset()
 			attempt, logged = 1, time.Time{}
 		}
+		if s.learn(err) {
+			continue
+		}
 		s.cfg.Ready(false, explain(err))
 		s.metrics.sessions.WithLabelValues("ended").Inc()
 		if time.Since(logged) > time.Minute {
@@ -103,6 +113,26 @@ func (s *Source) Run(ctx context.Context) error {
 		case <-time.After(pause.NextBackOff()):
 		}
 	}
+}
+
+// learn keeps what a session found out, and reports whether the next one is to begin at once.
+func (s *Source) learn(err error) bool {
+	switch {
+	case errors.Is(err, relay.ErrReread):
+		s.recognised = *s.expect
+	case errors.Is(err, relay.ErrRewound):
+		s.cfg.Log.Error("continuity is broken", zap.Error(err))
+		s.broken = relay.ReasonRewound
+	case errors.Is(err, errStreamTruncated):
+		s.cfg.Log.Error("continuity is broken", zap.Error(err))
+		s.broken = relay.ReasonTruncated
+	case errors.Is(err, errStreamRecreated):
+		s.cfg.Log.Error("continuity is broken", zap.Error(err))
+		s.broken = relay.ReasonStream
+	default:
+		return false
+	}
+	return true
 }
 
 // explain adds what to do to errors that do not say it.

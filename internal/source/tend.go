@@ -25,7 +25,7 @@ const (
 // tend does what a session needs beside reading, on the admin connection: heartbeats, floors, statistics, and the second
 // sweeps.
 func (s *Source) tend(ctx context.Context, c *connections, session *relay.Session, owed debt) error {
-	t := &tender{source: s, conns: c, session: session, owed: owed}
+	t := &tender{source: s, conns: c, session: session, owed: owed, created: session.Origin().Stream}
 	// A heartbeat must not wait for a synchronous standby.
 	if _, err := c.admin.Exec(ctx, "SET synchronous_commit = local"); err != nil {
 		return fmt.Errorf("set up admin connection: %w", err)
@@ -60,6 +60,7 @@ type tender struct {
 	conns   *connections
 	session *relay.Session
 	owed    debt
+	created time.Time // the stream
 }
 
 // debt is what must be swept once more when the transactions in flight have ended: a new slot, or a publication's new table,
@@ -93,7 +94,7 @@ func snapshot(ctx context.Context, conn *pgx.Conn) (gate.Snapshot, error) {
 // settle sweeps once more what a new slot, or a new table of the publication, did not stream: transactions that were in
 // flight then and have become visible since.
 func (t *tender) settle(ctx context.Context) error {
-	if t.owed.tables == nil {
+	if t.owed.tables == nil || t.session.Expecting() {
 		return nil
 	}
 	now, err := snapshot(ctx, t.conns.admin)
@@ -140,5 +141,5 @@ func (t *tender) stats(ctx context.Context) error {
 		return err
 	}
 	t.source.metrics.observe(slot, current, t.conns.wal.Bytes())
-	return nil
+	return t.source.checkStream(ctx, t.created)
 }

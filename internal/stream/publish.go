@@ -68,9 +68,10 @@ type Publisher struct {
 	flying int // sent in this attempt, and neither acked nor refused
 	bytes  int // in the queue
 	try    uint64
-	seq    uint64    // the highest that was acked
 	err    error     // why this attempt failed; nil while it goes well
 	failed time.Time // when the first failure since the last success was
+	newest Receipt
+	doubt  Receipt
 	// flushes wait for the head to get where each of them wants it, soonest first.
 	flushes []flush
 }
@@ -157,18 +158,46 @@ func (p *Publisher) Flush(ctx context.Context) error {
 	}
 }
 
-// Highest returns the highest sequence that the stream has acked.
-func (p *Publisher) Highest() uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.seq
+// Receipt is a message that the stream has acked.
+type Receipt struct {
+	Seq uint64
+	ID  string
 }
 
-// Forget makes [Publisher.Highest] start over.
+// Newest returns the highest sequence that the stream has acked, with its message.
+func (p *Publisher) Newest() Receipt {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.newest
+}
+
+// Doubt returns a message that the stream acked and may have lost since: after it, another one was stored at no higher a
+// sequence. It is told of once; Seq is 0 where there is none.
+func (p *Publisher) Doubt() Receipt {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	doubt := p.doubt
+	p.doubt = Receipt{}
+	return doubt
+}
+
+// Forget makes [Publisher.Newest] and [Publisher.Doubt] start over: the stream is another one.
 func (p *Publisher) Forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.seq = 0
+	p.newest, p.doubt = Receipt{}, Receipt{}
+}
+
+// receive books where a message stands. Acks of different leaders of a cluster may overtake one another: a sequence that
+// does not grow is a reason for doubt, and no proof.
+func (p *Publisher) receive(ack Ack, id string) {
+	if ack.Duplicate {
+		return
+	}
+	if ack.Seq <= p.newest.Seq && p.doubt.Seq == 0 {
+		p.doubt = p.newest
+	}
+	p.newest = Receipt{Seq: ack.Seq, ID: id}
 }
 
 // Close stops publishing. What has no ack is given up; its Done is never called.
@@ -377,7 +406,7 @@ func (p *Publisher) reply(msg *nats.Msg) {
 	if try == item.try && !ack.Duplicate {
 		ack.Stamp = item.stamp
 	}
-	p.seq = max(p.seq, ack.Seq)
+	p.receive(ack, item.m.ID)
 	p.settle(item)
 	p.mu.Unlock()
 	if item.m.Done != nil {
