@@ -33,6 +33,19 @@ func TestConsumerGoesOnAfterTheServerRestarts(t *testing.T) {
 	require.Empty(t, g.all(), "nothing was lost")
 }
 
+func TestConsumerAsksAnewAfterAReconnect(t *testing.T) {
+	_, js := changes(t)
+	var l ledger
+	var state states
+	run(t, js, ConsumerOptions{State: state.set, Log: transcriptLog()}, l.handle)
+	state.await(t, true, "")
+	require.NoError(t, js.Conn().ForceReconnect())
+	state.await(t, true, errReconnected.Error()) // what was asked for on the old connection may be lost
+	testkit.Eventually(t, patience, func() error { return js.Conn().FlushTimeout(time.Second) })
+	publish(t, js, 1, 10)
+	l.await(t, 1, 10)
+}
+
 func TestDeletedConsumerIsMadeAgainAndReadsEverythingAgain(t *testing.T) {
 	_, js := changes(t)
 	var l ledger
