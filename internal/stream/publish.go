@@ -231,10 +231,14 @@ func (p *Publisher) run(ctx context.Context) {
 		backoff.WithMaxElapsedTime(0))
 	tick := time.NewTicker(p.opt.Timeout / 10)
 	defer tick.Stop()
+	connected := p.nc.StatusChanged(nats.CONNECTED)
+	defer p.nc.RemoveStatusListener(connected)
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-connected:
+			p.reconnected()
 		case <-p.wake:
 		case <-tick.C:
 			p.expire()
@@ -242,9 +246,19 @@ func (p *Publisher) run(ctx context.Context) {
 		if p.send(pause) {
 			continue
 		}
-		if !p.recover(ctx, pause.NextBackOff()) {
+		if !p.recover(ctx, connected, pause.NextBackOff()) {
 			return
 		}
+	}
+}
+
+// reconnected fails the attempt if anything is in flight: neither it nor its ack comes over a connection that is gone.
+func (p *Publisher) reconnected() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.flying > 0 {
+		p.note(errReconnected)
+		p.flying = 0
 	}
 }
 
@@ -344,8 +358,9 @@ func (p *Publisher) expire() {
 	}
 }
 
-// recover waits for what is in flight, pauses, and starts the next attempt from the oldest message without an ack.
-func (p *Publisher) recover(ctx context.Context, pause time.Duration) bool {
+// recover waits for what is in flight, pauses, and starts the next attempt from the oldest message without an ack. After a
+// reconnect there is nothing to wait for.
+func (p *Publisher) recover(ctx context.Context, connected <-chan nats.Status, pause time.Duration) bool {
 	deadline := time.NewTimer(p.opt.Timeout)
 	defer deadline.Stop()
 	for settled := false; !settled; {
@@ -360,12 +375,15 @@ func (p *Publisher) recover(ctx context.Context, pause time.Duration) bool {
 			return false
 		case <-deadline.C:
 			settled = true
+		case <-connected:
+			settled = true
 		case <-p.wake:
 		}
 	}
 	select {
 	case <-ctx.Done():
 		return false
+	case <-connected:
 	case <-time.After(pause):
 	}
 	p.mu.Lock()
