@@ -76,6 +76,17 @@ func TestWhatIsEncodedIsDecodedToTheSame(t *testing.T) {
 	})
 }
 
+func TestRowsOfATableOfWhichNoColumnIsNeededAreStillRows(t *testing.T) {
+	want := events.Event{Version: events.Version, Kind: events.KindRows, Source: "shop", Table: events.Table{Schema: "public", Name: "settings"}}
+	want.Changes = []events.Change{
+		{Op: events.Insert, New: []events.Value{}}, {Op: events.Update, New: []events.Value{}, Old: []events.Value{}},
+		{Op: events.Delete, Old: []events.Value{}},
+	}
+	var got events.Event
+	require.NoError(t, events.Decode(want.AppendBody(nil), &got))
+	require.Equal(t, want.Changes, got.Changes)
+}
+
 func TestKindsWithoutRowsAreDecodedToTheSame(t *testing.T) {
 	at := time.Date(2026, 11, 23, 8, 0, 0, 123456000, time.UTC)
 	for _, want := range []events.Event{

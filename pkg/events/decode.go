@@ -150,6 +150,9 @@ func (r *reader) op() Op {
 
 // tuple reads values into the event's arena. An arena that grows leaves earlier tuples in the old one, which is well.
 func (r *reader) tuple(e *Event) []Value {
+	if e.arena == nil {
+		e.arena = []Value{} // a row of no columns, where no rule needs one, is still a row
+	}
 	from := len(e.arena)
 	r.array(func() { e.arena = append(e.arena, r.value()) })
 	return slices.Clip(e.arena[from:])
