@@ -10,7 +10,7 @@ import (
 // counts are what the invalidator has counted, over all of its starts.
 type counts struct {
 	keys, swept float64
-	all, calm   latency // calm: while both programs were ready
+	all, calm   latency // calm: while both programs were ready, and had caught up
 }
 
 // reading is what the invalidator's metrics said, of one start.
@@ -28,19 +28,22 @@ type sample struct {
 	counts  counts
 }
 
-// window is how far back the rates that are shown reach.
-const window = 2 * time.Second
+const (
+	// window is how far back the rates that are shown reach.
+	window = 2 * time.Second
+	// catchUp is how long a program that is ready again is given for what was waiting.
+	catchUp = 2 * time.Second
+)
 
 // sample reads the metrics, and adds what is new.
 func (p *play) sample(ctx context.Context) {
-	before := len(p.down)
 	p.look(ctx)
 	if families, err := p.stage.invalidator.scrape(ctx); err == nil {
 		now := reading{
 			keys: sum(families, "walfence_keys_invalidated_total"), swept: sum(families, "walfence_swept_keys_total"),
 			latency: readLatency(families, "walfence_commit_to_invalidated_seconds"),
 		}
-		p.counts.add(p.last, now, before+len(p.down) == 0)
+		p.counts.add(p.last, now, len(p.down) == 0 && time.Since(p.restored) > catchUp)
 		p.last = now
 	}
 	p.samples = append(p.samples, sample{

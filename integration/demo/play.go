@@ -36,6 +36,7 @@ type play struct {
 	writers, readers *check.Crew
 	cues             []cue
 	down             map[*program]time.Time // since when each is not ready
+	restored         time.Time              // when one last became ready again
 	samples          []sample               // of the last seconds
 	counts           counts
 	last             reading // of the start of invalidator that runs
@@ -176,6 +177,7 @@ func (p *play) look(ctx context.Context) {
 		switch {
 		case err == nil && down:
 			delete(p.down, one)
+			p.restored = time.Now()
 			p.say("%s is ready again, after %s", one.name, short(time.Since(since)))
 		case err != nil && !down:
 			p.down[one] = time.Now()
@@ -233,10 +235,10 @@ func (p *play) summary(report check.Report, touched []string, settled time.Durat
 	row("ran", "%s", short(time.Since(p.began)))
 	row("commits", "%d", p.writers.Rounds.Load())
 	row("keys invalidated", "%.0f, and %.0f by sweeps", c.keys, c.swept)
-	row("commit to invalidated", "p50 %s, p99 %s while both programs ran", short(c.calm.quantile(0.5)), short(c.calm.quantile(0.99)))
+	row("commit to invalidated", "p50 %s, p99 %s, while both programs ran", short(c.calm.quantile(0.5)), short(c.calm.quantile(0.99)))
 	row("reads", "%d, %.0f %% from the cache", p.readers.Rounds.Load(), 100*hitRate(stats))
-	row("late reads", "%.3f %% of %d: p99 %s, worst %s, while a program was down", 100*float64(reads.Late)/float64(max(1, reads.Judged)),
-		reads.Judged, short(reads.Lateness.Quantile(0.99)), short(reads.Lateness.Max))
+	row("late reads", "%.2f %% of %d got a value that a commit had replaced, at worst %s before",
+		100*float64(reads.Late)/float64(max(1, reads.Judged)), reads.Judged, short(reads.Lateness.Max))
 	row("fills refused", "%d: an invalidation came between the miss and the fill", stats.Refused)
 	row("everything applied", "%s after the last commit", short(settled))
 	row("other tenants' keys", "%d of %d gone", len(touched), len(p.quiet))

@@ -119,14 +119,16 @@ func (s *stage) openPrograms(context.Context) error {
 
 // introduce tells where everything is, so that one can look at it while it runs.
 func (s *stage) introduce(out *screen) {
-	version := "PostgreSQL " + s.conn.PgConn().ParameterStatus("server_version")
+	version, _, _ := strings.Cut(s.conn.PgConn().ParameterStatus("server_version"), " ")
 	out.say("")
-	out.say("%-12s psql '%s'   (%s)", "postgres", strings.TrimSuffix(s.postgres.URL(database), "?sslmode=disable"), version)
+	out.say("%-12s psql '%s'   (version %s)", "postgres",
+		strings.TrimSuffix(s.postgres.URL(database), "?sslmode=disable"), version)
 	_, port, _ := net.SplitHostPort(s.redis.Addr)
 	out.say("%-12s redis-cli -p %s", "redis", port)
-	out.say("%-12s nats://%s   (JetStream, inside cdc)", "nats", s.nats)
+	out.say("%-12s nats://%s   (JetStream, in cdc)", "nats", s.nats)
 	for _, p := range []*program{s.cdc, s.invalidator} {
-		out.say("%-12s http://%s/status   /metrics   log: %s", p.name, p.http, filepath.Join(p.dir, "stderr.log"))
+		out.say("%-12s http://%s/status and /metrics", p.name, p.http)
+		out.say("%-12s log in %s", "", filepath.Join(p.dir, "stderr.log"))
 	}
 	out.say("%-12s %d tenants, rules.yaml says which keys a change makes stale", "shop", s.shop.Tenants)
 	out.say("")

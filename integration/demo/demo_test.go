@@ -1,0 +1,148 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/walfence/walfence/integration/check"
+	"github.com/walfence/walfence/internal/config"
+	"github.com/walfence/walfence/internal/testkit"
+)
+
+// unguarded fills whatever it has read, some time after it has read it.
+type unguarded struct{ client redis.UniversalClient }
+
+func (u unguarded) Get(ctx context.Context, key string, load func(context.Context) (check.Value, error)) (check.Value, error) {
+	var value check.Value
+	if text, err := u.client.Get(ctx, key).Bytes(); err == nil {
+		return value, json.Unmarshal(text, &value)
+	}
+	value, err := load(ctx)
+	if err != nil {
+		return value, err
+	}
+	<-time.After(20 * time.Millisecond)
+	text, err := json.Marshal(value)
+	if err != nil {
+		return value, err
+	}
+	return value, u.client.Set(ctx, key, text, 0).Err()
+}
+
+func TestReadersWithoutAGuardLeaveStaleValuesAndTheDemoSaysSo(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	err := run(t.Context(), settings{length: 4 * time.Second, open: func(c redis.UniversalClient) (check.Cache, error) {
+		return unguarded{c}, nil
+	}}, &out)
+	require.ErrorIs(t, err, errStale, out.String())
+	require.Regexp(t, `stale values +[1-9]`, out.String())
+	require.Regexp(t, `tenant:\d+:.*: cached \{.*\}, database \{`, out.String())
+	require.NotContains(t, out.String(), "No cached value differs")
+}
+
+func TestDemoShowsBothKillsAndEndsByItselfWithNothingStale(t *testing.T) {
+	t.Parallel()
+	demo := start(t, "5")
+	require.Equal(t, 0, demo.Exit(t, 2*time.Minute), demo.Stderr())
+	for _, want := range []string{
+		"psql 'postgres://", "redis-cli -p ", "/status", "kill -9 cdc", "cdc is ready again", "kill -9 invalidator",
+		"invalidator is ready again", "TRUNCATE", "No cached value differs",
+	} {
+		require.Contains(t, demo.Stdout(), want)
+	}
+	for _, want := range []string{`commits +[1-9]`, `keys invalidated +[1-9]`, `stale values +0 of [1-9]`, `other tenants' keys +0 of [1-9]`} {
+		require.Regexp(t, want, demo.Stdout())
+	}
+	require.NotContains(t, demo.Stdout(), "\x1b", "this is no terminal")
+	requireNothingLeft(t, demo)
+}
+
+func TestCtrlCEndsTheDemoWithASummaryAndLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	demo := start(t, "")
+	await(t, demo, "kill -9 cdc") // it is away just now
+	require.NoError(t, demo.Signal(syscall.SIGINT))
+	require.Equal(t, 0, demo.Exit(t, 2*time.Minute), demo.Stderr())
+	require.Contains(t, demo.Stdout(), "No cached value differs")
+	requireNothingLeft(t, demo)
+}
+
+func TestASecondCtrlCEndsTheDemoAtOnceAndLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	demo := start(t, "")
+	await(t, demo, "commits/s")
+	require.NoError(t, demo.Signal(syscall.SIGINT))
+	await(t, demo, "writers have stopped")
+	require.NoError(t, demo.Signal(syscall.SIGINT))
+	require.NotZero(t, demo.Exit(t, 20*time.Second))
+	requireNothingLeft(t, demo)
+}
+
+func TestSecondsThatAreNoNumberAreAMistake(t *testing.T) {
+	for _, seconds := range []string{"soon", "-1", "0", "20s", "1e9"} {
+		var stdout, stderr bytes.Buffer
+		require.Equal(t, config.CodeMistake, realMain(t.Context(), seconds, &stdout, &stderr))
+		require.Contains(t, stderr.String(), "DEMO_SECONDS")
+		require.Empty(t, stdout.String())
+	}
+}
+
+func start(t *testing.T, seconds string) *testkit.Program {
+	t.Helper()
+	path, err := testkit.Build("integration/demo")
+	require.NoError(t, err)
+	env := map[string]string{"DEMO_SECONDS": seconds}
+	for _, name := range []string{"PG_BIN", "POSTGRES_VERSION", "REDIS_SERVER", "GOCACHE", "GOPATH", "GOFLAGS", "GOPROXY"} {
+		if value, ok := os.LookupEnv(name); ok {
+			env[name] = value
+		}
+	}
+	return testkit.Run(t, path, env)
+}
+
+func await(t *testing.T, demo *testkit.Program, text string) {
+	t.Helper()
+	testkit.Eventually(t, time.Minute, func() error {
+		if !strings.Contains(demo.Stdout(), text) {
+			return fmt.Errorf("it has not said %q: %s%s", text, demo.Stdout(), demo.Stderr())
+		}
+		return nil
+	})
+}
+
+// requireNothingLeft looks for the demo's directory, and for processes whose command line or working directory is in it.
+func requireNothingLeft(t *testing.T, demo *testkit.Program) {
+	t.Helper()
+	found := regexp.MustCompile(`log in (/.*/walfence-\d+)/`).FindStringSubmatch(demo.Stdout())
+	require.NotNil(t, found, demo.Stdout())
+	testkit.Eventually(t, 20*time.Second, func() error {
+		if _, err := os.Stat(found[1]); !os.IsNotExist(err) {
+			return fmt.Errorf("%s is still there: %w", found[1], err)
+		}
+		lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		if err != nil {
+			return err
+		}
+		for _, line := range lines {
+			cwd, _ := os.Readlink(filepath.Join(filepath.Dir(line), "cwd"))
+			command, _ := os.ReadFile(line) // it may have ended
+			if strings.Contains(cwd+string(command), found[1]) {
+				return fmt.Errorf("still running: %q", command)
+			}
+		}
+		return nil
+	})
+}
