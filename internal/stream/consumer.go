@@ -34,7 +34,7 @@ type ConsumerOptions struct {
 	// A batch is what is waiting, up to these bounds; it never waits to fill.
 	BatchMessages int // 512
 	BatchBytes    int // 512 KiB; one message may exceed it
-	// AckWait is how long the server waits for news of a message before it hands it to somebody else: 30 s. While the
+	// AckWait is how long the server waits for news of a message before it hands it to somebody else: 5 s. While the
 	// handler works the server is told so.
 	AckWait time.Duration
 	Grace   time.Duration // for work in hand when Run is asked to end: 5 s
@@ -55,7 +55,7 @@ func (o ConsumerOptions) withDefaults() ConsumerOptions {
 	o.Workers = cmp.Or(o.Workers, runtime.GOMAXPROCS(0))
 	o.BatchMessages = cmp.Or(o.BatchMessages, 512)
 	o.BatchBytes = cmp.Or(o.BatchBytes, 512<<10)
-	o.AckWait = cmp.Or(o.AckWait, 30*time.Second)
+	o.AckWait = cmp.Or(o.AckWait, 5*time.Second)
 	o.Grace = cmp.Or(o.Grace, 5*time.Second)
 	if o.Gap == nil {
 		o.Gap = func(context.Context, string) error { return nil }
