@@ -142,7 +142,7 @@ func (t *rendered) confusable(o *rendered) bool {
 func (p *parser) checkTenantsNeverMeet(rules []*ruleSource, caches []Cache) {
 	count := 0
 	for _, r := range rules {
-		count += len(r.rule.templates)
+		count += len(r.rule.outputs)
 	}
 	if count > maxTemplates {
 		p.failAt(place{1, 1}, fmt.Sprintf("the file has %d templates (one per version), more than %d", count, maxTemplates), "")
@@ -164,9 +164,10 @@ func renderedInto(rules []*ruleSource, caches []Cache, url string) []rendered {
 		if !slices.ContainsFunc(r.rule.Caches, func(c int) bool { return caches[c].URL == url }) {
 			continue
 		}
-		for i, t := range r.rule.templates {
-			out = append(out, newRendered(r.rule, r.nodes[i], newShape(t.literals, t.fields), false),
-				newRendered(r.rule, r.nodes[i], t.guard(), true))
+		for i := range r.rule.outputs {
+			o := &r.rule.outputs[i]
+			out = append(out, newRendered(r.rule, o.node, newShape(o.literals, o.fields), false),
+				newRendered(r.rule, o.node, o.guard(), true))
 		}
 	}
 	return out

@@ -9,7 +9,7 @@ import (
 )
 
 // fileFields are the fields that a rules file may have.
-var fileFields = []string{"version", "source", "tenant", "caches", "rules"}
+var fileFields = []string{"version", "source", "tenant", "caches", "scopes", "purge_hosts", "defaults", "rules"}
 
 // Compile reads a rules file into a program. The name of the file is only for messages; env looks up an environment
 // variable, and nil has none. The error is [Problems]: everything that is wrong, in the order of the file.
@@ -32,7 +32,7 @@ func Compile(file string, src []byte, env func(string) (string, bool)) (*Program
 }
 
 func (p *parser) program(root *yaml.Node, prog *Program) {
-	p.text.secretFrom, p.text.secretTo = cacheLines(root, len(p.text.lines))
+	p.text.secretFrom, p.text.secretTo = fieldLines(root, "caches", len(p.text.lines))
 	fields := p.object(root, "the file", fileFields...)
 	if fields == nil {
 		return
@@ -45,21 +45,6 @@ func (p *parser) program(root *yaml.Node, prog *Program) {
 		p.fail(root, `the file has no "caches"`, `write caches: {main: {redis: "${REDIS_URL}"}}`)
 	}
 	prog.rules = p.rules(root, fields, prog.caches)
-}
-
-// cacheLines returns the lines that can hold passwords: from `caches` to the field behind it.
-func cacheLines(root *yaml.Node, last int) (from, to int) {
-	from, to = last+1, last
-	for i := 0; i+1 < len(root.Content) && root.Kind == yaml.MappingNode; i += 2 {
-		line := root.Content[i].Line
-		if from <= last {
-			return from, max(from, line-1)
-		}
-		if root.Content[i].Value == "caches" {
-			from = line
-		}
-	}
-	return from, to
 }
 
 func (p *parser) version(root, n *yaml.Node) {
@@ -87,13 +72,21 @@ func (p *parser) rules(root *yaml.Node, fields map[string]*yaml.Node, caches []C
 		return nil
 	}
 	sources := p.ruleSources(n)
+	scopes, hosts := p.scopes(fields["scopes"]), p.purgeHosts(fields["purge_hosts"])
+	common := p.defaults(root, fields["defaults"], fields)
+	for _, s := range sources {
+		s.inherit(common)
+		s.hosts = hosts
+	}
 	tenant := p.tenantOfAll(root, fields["tenant"], sources)
 	rules := make([]*Rule, len(sources))
 	for i, s := range sources {
 		s.rule.ordinal = i
-		s.read(tenant, caches)
+		s.read(tenant, caches, scopes)
 		rules[i] = s.rule
 	}
+	p.checkUsed(scopes)
+	p.checkLookedUp(sources)
 	p.checkTenantsNeverMeet(sources, caches)
 	return rules
 }

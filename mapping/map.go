@@ -67,7 +67,7 @@ func (p *Program) rows(name events.Table, e *events.Event, out *Result) {
 		r := &l.rules[i]
 		for j := range e.Changes {
 			c := &e.Changes[j]
-			if r.on&operation(c.Op) != 0 && r.touched(e, c) {
+			if r.on&operation(c.Op) != 0 && r.touched(e, c) && r.admits(e, c, out) {
 				r.change(e, c, out)
 			}
 		}
@@ -106,39 +106,86 @@ func (r *boundRule) touched(e *events.Event, c *events.Change) bool {
 		return true
 	}
 	for _, i := range r.watched {
-		if i < 0 {
-			return true
-		}
-		if c.New[i].State == events.Unchanged {
-			continue
-		}
-		old := e.OldValue(c, i)
-		if old != c.New[i] || old.State == events.Absent {
+		if columnChanged(e, c, i) != no {
 			return true
 		}
 	}
 	return false
 }
 
-// change renders the rule's keys for one change. An update that logged no old row changed no column of the replica
-// identity, so that a key made of these is the same before and after.
+// columnChanged tells whether an update changed a column.
+func columnChanged(e *events.Event, c *events.Change, i int) truth {
+	if i < 0 {
+		return unknown
+	}
+	if c.New[i].State == events.Unchanged {
+		return no
+	}
+	switch old := e.OldValue(c, i); {
+	case old.State == events.Absent || old.State == events.Unchanged || c.New[i].State == events.Absent:
+		return unknown
+	default:
+		return truthOf(old != c.New[i])
+	}
+}
+
+// admits tells whether the rule's condition holds for the row before or after a change, or may hold.
+func (r *boundRule) admits(e *events.Event, c *events.Change, out *Result) bool {
+	if r.when == nil {
+		return true
+	}
+	after := row{event: e, change: c}
+	if c.Op != events.Delete && r.when.holds(after, r.tenantOf(after), out) != no {
+		return true
+	}
+	before := row{event: e, change: c, old: true}
+	return hasBefore(c, r.whenIdentified) && r.when.holds(before, r.tenantOf(before), out) != no
+}
+
+// hasBefore tells whether there was a row before a change that may differ from the one after it, in columns that are all
+// identified or not: an update that logged no old row changed no column of the replica identity.
+func hasBefore(c *events.Change, identified bool) bool {
+	return c.Op == events.Delete || c.Op == events.Update && (c.Old != nil || !identified)
+}
+
+// change leads one change to keys, purges or a lookup, for the row after it and for the row before it.
 func (r *boundRule) change(e *events.Event, c *events.Change, out *Result) {
-	for i := range r.templates {
-		t := &r.templates[i]
+	after, before := row{event: e, change: c}, row{event: e, change: c, old: true}
+	if l := r.lookup; l != nil {
 		if c.Op != events.Delete {
-			r.render(t, row{e, c, false}, out)
+			r.lookUp(after, out)
 		}
-		if c.Op == events.Delete || c.Op == events.Update && (c.Old != nil || !t.identified) {
-			r.render(t, row{e, c, true}, out)
+		if hasBefore(c, l.identified) {
+			r.lookUp(before, out)
+		}
+		return
+	}
+	for i := range r.outputs {
+		o := &r.outputs[i]
+		if c.Op != events.Delete {
+			r.render(o, after, out)
+		}
+		if hasBefore(c, o.identified) {
+			r.render(o, before, out)
+		}
+	}
+	for i := range r.purges {
+		p := &r.purges[i]
+		if c.Op != events.Delete {
+			r.purge(p, after, out)
+		}
+		if hasBefore(c, p.identified) {
+			r.purge(p, before, out)
 		}
 	}
 }
 
-// row is a row before or after a change.
+// row is a row before or after a change, or where found is set one that a lookup found, with what was kept of the change.
 type row struct {
 	event  *events.Event
 	change *events.Change
 	old    bool
+	found  []events.Value
 }
 
 // value returns what the row holds in a column. Of a column that the event lacks nothing is known.
@@ -146,6 +193,8 @@ func (w row) value(i int) events.Value {
 	switch {
 	case i < 0:
 		return events.Value{}
+	case w.found != nil:
+		return w.found[i]
 	case w.old:
 		return w.event.OldValue(w.change, i)
 	}
@@ -153,9 +202,9 @@ func (w row) value(i int) events.Value {
 }
 
 // render adds the key that a template makes of a row, or what stands in for a key that is not known.
-func (r *boundRule) render(t *boundTemplate, w row, out *Result) {
+func (r *boundRule) render(t *boundOutput, w row, out *Result) {
 	from := len(out.arena)
-	unknown := -1 // a field whose value is not known
+	missing := -1 // a field whose value is not known
 	var doubt doubt
 	dst := append(out.arena, t.literals[0]...)
 	for i := range t.fields {
@@ -169,9 +218,9 @@ func (r *boundRule) render(t *boundTemplate, w row, out *Result) {
 			out.arena = dst[:from] // no key; what it grew by stays of use
 			return
 		default:
-			unknown, doubt = i, doubtOf(v.State, w.old, t.indexes[i])
+			missing, doubt = i, doubtOf(v.State, w.old, t.indexes[i])
 		}
-		if f.aloneInTag && len(dst) == start && unknown != i {
+		if f.aloneInTag && len(dst) == start && missing != i {
 			doubt = emptyTag
 		}
 		dst = append(dst, t.literals[i+1]...)
@@ -181,18 +230,20 @@ func (r *boundRule) render(t *boundTemplate, w row, out *Result) {
 	}
 	out.arena = dst
 	if doubt == certain {
-		out.key(r.Rule, r.tenantOf(w).Text, from)
+		if out.key(r.Rule, t.output, r.tenantOf(w).Text, from) && t.refresh != nil {
+			out.bind(t, w)
+		}
 		return
 	}
 	out.arena = dst[:from]
-	r.widen(t, w, doubt, unknown, out)
+	r.widen(t.template, w, doubt, missing, out)
 }
 
 // tenantOf returns a row's tenant; nothing for a global rule.
 func (r *boundRule) tenantOf(w row) events.Value { return w.value(r.tenantIndex) }
 
 // widen sweeps the rule in place of a key that is not known: for the row's tenant, or where that is not known for all.
-func (r *boundRule) widen(t *boundTemplate, w row, d doubt, field int, out *Result) {
+func (r *boundRule) widen(t *template, w row, d doubt, field int, out *Result) {
 	why := reason{doubt: d}
 	if field >= 0 {
 		why.column = t.fields[field].column
@@ -200,6 +251,10 @@ func (r *boundRule) widen(t *boundTemplate, w row, d doubt, field int, out *Resu
 			why.column = r.tenant
 		}
 	}
+	r.widenBecause(w, why, out)
+}
+
+func (r *boundRule) widenBecause(w row, why reason, out *Result) {
 	tenant := r.tenantOf(w)
 	all := r.Global || tenant.State != events.Present
 	if all {

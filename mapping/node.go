@@ -24,11 +24,17 @@ type parser struct {
 	env      func(string) (string, bool)
 	problems Problems
 	rule     string // name of the rule being read
+	// Lines of `defaults`: what is wrong there is no rule's.
+	defaultFrom, defaultTo int
 }
 
 func (p *parser) failAt(at place, cause, hint string) {
+	rule := p.rule
+	if p.defaultFrom > 0 && at.line >= p.defaultFrom && at.line <= p.defaultTo {
+		rule = ""
+	}
 	if len(p.problems) < maxProblems {
-		p.problems = append(p.problems, p.text.problem(at, p.rule, cause, hint))
+		p.problems = append(p.problems, p.text.problem(at, rule, cause, hint))
 	}
 }
 
@@ -155,7 +161,8 @@ func follow(n *yaml.Node) *yaml.Node {
 // object reads a mapping's values by name. Names that are not among known are problems.
 func (p *parser) object(n *yaml.Node, what string, known ...string) map[string]*yaml.Node {
 	if n.Kind != yaml.MappingNode {
-		p.fail(n, fmt.Sprintf("%s is %s, not a mapping", what, kind(n)), "write "+strings.Join(known, ": ..., ")+": ...")
+		shown := known[:min(len(known), 5)]
+		p.fail(n, fmt.Sprintf("%s is %s, not a mapping", what, kind(n)), "write "+strings.Join(shown, ": ..., ")+": ...")
 		return nil
 	}
 	return p.entries(n, what, known)
@@ -259,8 +266,10 @@ func (p *parser) checkName(n *yaml.Node, what, s string) {
 }
 
 // offset returns the place of a byte of a scalar's value, or of the scalar where they are not the same in the file.
-func (p *parser) offset(n *yaml.Node, i int) place {
-	line := []rune(p.text.line(n.Line))
+func (p *parser) offset(n *yaml.Node, i int) place { return p.text.offset(n, i) }
+
+func (t *text) offset(n *yaml.Node, i int) place {
+	line := []rune(t.line(n.Line))
 	if n.Column < 1 || n.Column > len(line) || i > len(n.Value) {
 		return place{n.Line, n.Column}
 	}

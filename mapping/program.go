@@ -40,9 +40,10 @@ type Table struct {
 	// Old are the columns that must be in the replica identity, those of keys and tenants; without them an update or a
 	// delete widens. Sorted. Empty if no rule looks at updates or deletes.
 	Old []string
-	// Compared are further columns that should be in the replica identity: those of a rule's `columns`. Without them every
-	// update counts as one that touched them. Sorted.
+	// Compared are further columns that should be in the replica identity: those of a rule's `columns` and `when`. Without
+	// them every update counts as one that touched them, and as one for which the condition held before. Sorted.
 	Compared []string
+	Typed    bool // events must carry the columns' types
 	Rules    []*Rule
 }
 
@@ -63,6 +64,11 @@ func (p *Program) index() {
 		}
 		t.rules = append(t.rules, r)
 	}
+	for _, r := range p.rules {
+		if r.through != nil {
+			r.through.bound = bindFound(r)
+		}
+	}
 	for i := range p.tables {
 		p.tables[i].gather(p.byName[p.tables[i].Table].rules)
 	}
@@ -71,33 +77,63 @@ func (p *Program) index() {
 func (t *Table) gather(rules []*Rule) {
 	t.Rules = rules
 	for _, r := range rules {
-		key := r.keyColumns()
-		t.Columns = append(append(t.Columns, key...), r.columns...)
+		key, when := r.keyColumns(), r.whenColumns()
+		t.Columns = append(append(append(t.Columns, key...), r.columns...), when...)
+		t.Typed = t.Typed || len(when) > 0
 		if r.on&(onUpdate|onDelete) != 0 {
 			t.Old = append(t.Old, key...)
 		}
 		if r.on&onUpdate != 0 {
 			t.Compared = append(t.Compared, r.columns...)
 		}
+		if r.on&(onUpdate|onDelete) != 0 {
+			t.Compared = append(t.Compared, when...)
+		}
 	}
 	t.Columns, t.Old, t.Compared = unique(t.Columns), unique(t.Old), unique(t.Compared)
 	t.Compared = slices.DeleteFunc(t.Compared, func(c string) bool { return slices.Contains(t.Old, c) })
 }
 
-// keyColumns returns the columns of the rule's keys and its tenant's.
+// keyColumns returns the columns of the changed row that decide about the rule's keys and their tenant.
 func (r *Rule) keyColumns() []string {
-	var out []string
+	if r.through != nil {
+		return slices.Clone(r.through.kept)
+	}
+	out := r.placeholders()
 	if !r.Global {
 		out = append(out, r.tenant)
 	}
-	for _, t := range r.templates {
-		for i := range t.fields {
-			if t.fields[i].source == fromColumn {
-				out = append(out, t.fields[i].column)
-			}
+	return out
+}
+
+// placeholders returns the columns that stand in the rule's templates and purges.
+func (r *Rule) placeholders() []string {
+	var out []string
+	for i := range r.outputs {
+		out = append(out, r.outputs[i].columns()...)
+	}
+	for _, p := range r.purges {
+		out = append(out, p.columns()...)
+	}
+	return out
+}
+
+// columns returns the columns that stand in a template.
+func (t *template) columns() []string {
+	var out []string
+	for i := range t.fields {
+		if t.fields[i].source == fromColumn {
+			out = append(out, t.fields[i].column)
 		}
 	}
 	return out
+}
+
+func (r *Rule) whenColumns() []string {
+	if r.when == nil {
+		return nil
+	}
+	return r.when.columns
 }
 
 func unique(s []string) []string {

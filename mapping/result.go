@@ -11,6 +11,12 @@ import (
 type Result struct {
 	// Keys to remove, each once per rule and cache.
 	Keys []Key
+	// Refreshes to make: keys to remove, and to fill again, each once per rule and cache.
+	Refreshes []Refresh
+	// Lookups to make, each once; [Lookup.Found] goes on from the rows.
+	Lookups []Lookup
+	// Purges to make, each once per rule.
+	Purges []Purge
 	// Sweeps to make, each once per rule and tenant; none of one tenant where there is one of all.
 	Sweeps []Sweep
 	// Whole asks for all rules of all caches. Keys and Sweeps may be empty then.
@@ -25,6 +31,12 @@ type Result struct {
 	round uint32 // of the slots that count
 	seed  maphash.Seed
 	swept map[sweepID]struct{}
+	once  map[string]struct{} // lookups and purges that are there
+
+	params  [][]string // of refreshes
+	scratch []byte
+	env     *env
+	memos   map[*boundClause]*memo
 }
 
 // Key is one key to remove from one cache.
@@ -33,6 +45,18 @@ type Key struct {
 	Cache  int    // index of Program.Caches
 	Tenant string // as in the row, not escaped; means nothing if Rule.Global
 	Key    string
+	// Scope is the name of the scope of which the key holds the generation: removing the key bumps it. Empty for others.
+	Scope string
+}
+
+// Refresh is one key to fill again in one cache. A key that cannot be filled in time must be removed.
+type Refresh struct {
+	Rule   *Rule
+	Cache  int    // index of Program.Caches
+	Tenant string // as in the row, not escaped; means nothing if Rule.Global
+	Key    string
+	Spec   *RefreshSpec
+	Params []string // by the query's, as PostgreSQL's text; they follow from the key
 }
 
 // Sweep asks for everything that a rule can have rendered, in all its caches; [Rule.Patterns] matches it.
@@ -46,9 +70,11 @@ type Sweep struct {
 // span is a key's place in the arena.
 type span struct {
 	rule     *Rule
+	output   *output
 	tenant   string
 	from, to int
 	hash     uint64
+	params   int // index of Result.params, of a refresh
 }
 
 // slot leads from a hash to a span. It counts only in its round, so that Reset need not clear.
@@ -72,6 +98,12 @@ func (r *Result) Reset() {
 	clear(r.Keys) // strings must not hold events that are done
 	clear(r.Sweeps)
 	clear(r.spans)
+	clear(r.Refreshes)
+	clear(r.Lookups)
+	clear(r.Purges)
+	clear(r.params)
+	clear(r.once)
+	r.Refreshes, r.Lookups, r.Purges, r.params = r.Refreshes[:0], r.Lookups[:0], r.Purges[:0], r.params[:0]
 	r.Keys, r.Sweeps, r.spans = r.Keys[:0], r.Sweeps[:0], r.spans[:0]
 	r.Whole, r.Cause = false, ""
 	r.arena, r.fresh, r.mark = r.arena[:0], 0, 0
@@ -95,14 +127,20 @@ func (r *Result) finish() {
 		s := &r.spans[r.fresh+i]
 		key := text[s.from-r.mark : s.to-r.mark]
 		for _, c := range s.rule.Caches {
-			r.Keys = append(r.Keys, Key{Rule: s.rule, Cache: c, Tenant: s.tenant, Key: key})
+			if o := s.output; o.refresh == nil {
+				r.Keys = append(r.Keys, Key{Rule: s.rule, Cache: c, Tenant: s.tenant, Key: key, Scope: o.scope})
+			} else {
+				r.Refreshes = append(r.Refreshes, Refresh{
+					Rule: s.rule, Cache: c, Tenant: s.tenant, Key: key, Spec: o.refresh, Params: r.params[s.params],
+				})
+			}
 		}
 	}
 	r.fresh = len(r.spans)
 }
 
-// key adds the key that stands at the end of the arena, unless the rule has made it before.
-func (r *Result) key(rule *Rule, tenant string, from int) {
+// key adds the key that stands at the end of the arena, unless the rule has made it before, to the same end.
+func (r *Result) key(rule *Rule, o *output, tenant string, from int) bool {
 	if 2*len(r.spans) >= len(r.slots) {
 		r.grow()
 	}
@@ -111,13 +149,39 @@ func (r *Result) key(rule *Rule, tenant string, from int) {
 	at := hash & uint64(len(r.slots)-1)
 	for ; r.slots[at].round == r.round; at = (at + 1) & uint64(len(r.slots)-1) {
 		s := &r.spans[r.slots[at].span]
-		if s.hash == hash && s.rule == rule && string(r.arena[s.from:s.to]) == string(text) {
+		if s.hash == hash && s.rule == rule && s.output.refresh == o.refresh && s.output.scope == o.scope && string(r.arena[s.from:s.to]) == string(text) {
 			r.arena = r.arena[:from]
-			return
+			return false
 		}
 	}
 	r.slots[at] = slot{r.round, uint32(len(r.spans))}
-	r.spans = append(r.spans, span{rule, tenant, from, len(r.arena), hash})
+	r.spans = append(r.spans, span{rule: rule, output: o, tenant: tenant, from: from, to: len(r.arena), hash: hash})
+	return true
+}
+
+// bind notes the parameters of the refresh whose key was added last.
+func (r *Result) bind(o *boundOutput, w row) {
+	params := make([]string, len(o.binds))
+	for i, b := range o.binds {
+		params[i] = b.text
+		if b.field >= 0 {
+			params[i] = w.value(o.indexes[b.field]).Text
+		}
+	}
+	r.spans[len(r.spans)-1].params = len(r.params)
+	r.params = append(r.params, params)
+}
+
+// first tells whether something was not there yet, by all that tells it from others.
+func (r *Result) first(id []byte) bool {
+	if _, ok := r.once[string(id)]; ok {
+		return false
+	}
+	if r.once == nil {
+		r.once = map[string]struct{}{}
+	}
+	r.once[string(id)] = struct{}{}
+	return true
 }
 
 // grow doubles the slots.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/walfence/walfence/pkg/events"
 	"go.yaml.in/yaml/v4"
@@ -17,15 +18,20 @@ type Rule struct {
 	Global bool         // its keys have no tenant
 	Line   int          // of its name in the file, from 1
 	Column int          // of its name in the file, from 1
+	// Repeat says after what times keys are removed again, for applications that fill without a guard.
+	Repeat []time.Duration
 
-	ordinal   int
-	on        operations
-	columns   []string // an update must touch one of these, the key's or the tenant; nil: any update counts
-	tenant    string   // column, unless Global
-	templates []*template
-	text      *text
-	tableAt   place
-	columnAt  map[string]place // where the rule names each column first
+	ordinal  int
+	on       operations
+	columns  []string   // an update must touch one of these, the key's or the tenant; nil: any update counts
+	tenant   string     // column, unless Global
+	when     *condition // nil: holds always
+	outputs  []output
+	purges   []*PurgeSpec
+	through  *Through // nil: keys follow from the changed row alone
+	text     *text
+	tableAt  place
+	columnAt map[string]place // where the rule names each column first
 }
 
 // operations is a set of what can happen to a table.
@@ -60,7 +66,13 @@ func (r *Rule) ColumnProblem(column, cause, hint string) Problem {
 }
 
 // ruleFields are the fields that a rule may have.
-var ruleFields = []string{"name", "table", "on", "columns", "tenant", "versions", "cache", "delete"}
+var ruleFields = []string{
+	"name", "table", "on", "columns", "when", "tenant", "versions", "cache", "through", "on_empty", "cap",
+	"delete", "bump", "refresh", "purge", "repeat",
+}
+
+// actionFields are those that make a rule do something.
+var actionFields = []string{"delete", "bump", "refresh", "purge"}
 
 // ruleSource is a rule while it is read.
 type ruleSource struct {
@@ -68,7 +80,12 @@ type ruleSource struct {
 	node   *yaml.Node
 	fields map[string]*yaml.Node
 	rule   *Rule
-	nodes  []*yaml.Node // by rule.templates
+
+	own       map[string]*yaml.Node // fields without the defaults
+	defaults  *defaults
+	hosts     []string // that purges may call
+	versioned bool     // a template names {version}
+	broken    bool     // `through` cannot be known
 }
 
 // ruleNamed reads what a rule is called and what fields it has; nil where that cannot be known.
@@ -97,14 +114,20 @@ func (p *parser) ruleNamed(n *yaml.Node) *ruleSource {
 }
 
 // read reads the rest of the rule.
-func (r *ruleSource) read(tenant *tenancy, caches []Cache) {
+func (r *ruleSource) read(tenant *tenancy, caches []Cache, scopes map[string]*scopeSource) {
 	r.parser.rule = brief(r.rule.Name)
 	r.readTable()
 	r.readOn()
 	r.readTenant(tenant)
 	r.readCaches(caches)
 	r.readColumns()
-	r.readDelete(r.readVersions())
+	r.readWhen()
+	r.readThrough()
+	r.readOutputs(scopes)
+	r.readRepeat()
+	if r.rule.through != nil {
+		r.rule.layThrough()
+	}
 	r.parser.rule = ""
 }
 
@@ -222,4 +245,26 @@ func (r *ruleSource) readVersions() []string {
 		versions = append(versions, item.Value)
 	}
 	return versions
+}
+
+const (
+	maxRepeats = 10
+	minRepeat  = 10 * time.Millisecond
+	maxRepeat  = time.Hour
+)
+
+// readRepeat reads after what times keys are removed again.
+func (r *ruleSource) readRepeat() {
+	n := r.fields["repeat"]
+	if n == nil {
+		return
+	}
+	items := r.list(n, "repeat")
+	if len(items) > maxRepeats {
+		r.fail(n, fmt.Sprintf(`"repeat" has %d values, more than %d`, len(items), maxRepeats), "")
+	}
+	for _, item := range items {
+		r.rule.Repeat = append(r.rule.Repeat, r.duration(item, `a value of "repeat"`, minRepeat, maxRepeat))
+	}
+	slices.Sort(r.rule.Repeat)
 }

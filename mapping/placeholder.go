@@ -7,29 +7,6 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// readDelete reads the templates of the keys to delete, each once per version.
-func (r *ruleSource) readDelete(versions []string) {
-	n := r.fields["delete"]
-	if n == nil {
-		r.fail(r.node, "the rule does nothing", `write delete: ["tenant:{tenant}:..."]`)
-		return
-	}
-	versioned := false
-	for _, item := range r.texts(n, "delete") {
-		t, flaws := parseTemplate(item.Value)
-		for _, f := range flaws {
-			r.failAt(r.offset(item, f.at), f.cause, f.hint)
-		}
-		versioned = versioned || t.has(fromVersion)
-		if r.checkPlaceholders(item, t, versions, len(flaws) == 0) && len(flaws) == 0 {
-			r.add(item, t, versions)
-		}
-	}
-	if v := r.fields["versions"]; v != nil && !versioned {
-		r.fail(v, `no template of the rule names {version}`, `leave "versions" out, or put {version} into the templates`)
-	}
-}
-
 // checkPlaceholders checks a template against what the rule says of tenant and versions.
 func (r *ruleSource) checkPlaceholders(n *yaml.Node, t *template, versions []string, whole bool) bool {
 	before := len(r.problems)
@@ -59,17 +36,4 @@ func (r *ruleSource) missingTenantHint(text string, t *template) string {
 		}
 	}
 	return "begin it with tenant:{tenant}:, or write tenant: global if all tenants share the key"
-}
-
-// add adds a template to the rule, once per version.
-func (r *ruleSource) add(n *yaml.Node, t *template, versions []string) {
-	for i := range t.fields {
-		if t.fields[i].source == fromColumn {
-			r.uses(t.fields[i].column, r.offset(n, t.fields[i].at))
-		}
-	}
-	for _, e := range t.expand(versions) {
-		r.rule.templates = append(r.rule.templates, e)
-		r.nodes = append(r.nodes, n)
-	}
 }
