@@ -12,6 +12,7 @@ type Watched struct {
 	Table     events.Table // that rules name: of a partition, the partitioned table
 	Partition events.Table // the relation itself, where it is a partition
 	Columns   []string     // that rules need
+	Typed     bool         // rules need to know the columns' types
 }
 
 // Tables finds the table that a relation belongs to.
@@ -52,6 +53,9 @@ func newPlan(source string, r *pgoutput.Relation, w Watched) *plan {
 		p.columns = append(p.columns, planColumn{index: i, identity: c.Key, boolean: c.Type == boolOID})
 		p.head.Columns = append(p.head.Columns, c.Name)
 		p.head.Identity = append(p.head.Identity, c.Key)
+		if w.Typed {
+			p.head.Types = append(p.head.Types, c.Type)
+		}
 	}
 	return p
 }

@@ -15,11 +15,11 @@ import (
 
 // directory finds the table of the rules that a relation of the stream belongs to. It serves the goroutine that reads.
 type directory struct {
-	url     string
-	tables  []*catalog.Table
-	known   map[uint32]catalog.Storage
-	columns map[events.Table][]string
-	ours    bool // the publication has no other tables
+	url    string
+	tables []*catalog.Table
+	known  map[uint32]catalog.Storage
+	needs  map[events.Table]mapping.Table
+	ours   bool // the publication has no other tables
 }
 
 func newDirectory(ctx context.Context, url string, conn *pgx.Conn, tables []*catalog.Table, needs []mapping.Table, ours bool) (*directory, error) {
@@ -27,9 +27,9 @@ func newDirectory(ctx context.Context, url string, conn *pgx.Conn, tables []*cat
 	if err != nil {
 		return nil, err
 	}
-	d := &directory{url: url, tables: tables, known: known, columns: map[events.Table][]string{}, ours: ours}
+	d := &directory{url: url, tables: tables, known: known, needs: map[events.Table]mapping.Table{}, ours: ours}
 	for _, need := range needs {
-		d.columns[need.Table] = need.Columns
+		d.needs[need.Table] = need
 	}
 	return d, nil
 }
@@ -49,7 +49,7 @@ func (d *directory) Find(oid uint32, name events.Table) (relay.Watched, bool, er
 	if !ok {
 		return d.byName(name)
 	}
-	w := relay.Watched{Table: s.Table, Columns: d.columns[s.Table]}
+	w := relay.Watched{Table: s.Table, Columns: d.needs[s.Table].Columns, Typed: d.needs[s.Table].Typed}
 	if s.Relation != s.Table {
 		w.Partition = s.Relation
 	}
@@ -59,11 +59,11 @@ func (d *directory) Find(oid uint32, name events.Table) (relay.Watched, bool, er
 // byName takes a relation that is no part of a table of the rules any more. In our own publication everything was one when
 // it was written: a table that was dropped since still has its name, but what a partition belonged to cannot be known.
 func (d *directory) byName(name events.Table) (relay.Watched, bool, error) {
-	columns, named := d.columns[name]
+	need, named := d.needs[name]
 	if !named && d.ours {
 		return relay.Watched{}, false, fmt.Errorf("relation %s was published and belongs to no table of the rules any more", name)
 	}
-	return relay.Watched{Table: name, Columns: columns}, named, nil
+	return relay.Watched{Table: name, Columns: need.Columns, Typed: need.Typed}, named, nil
 }
 
 func (d *directory) lookUp(oid uint32) (catalog.Storage, bool, error) {
