@@ -6,5 +6,10 @@
 // fills and never lets a wrong one in.
 //
 // The row must be read after the miss, from the primary, and not inside a transaction whose snapshot is older than the
-// miss or that has written. [Cache.Get] calls its loader at the right moment; what the loader does there is up to it.
+// miss or that has written. [Cache.Get] calls its loader at the right moment. A loader that reads a replica follows the
+// replica rule through [OnReplica] or [Miss.Prove]; one that is inside such a transaction is given a context from
+// [WithoutFill].
+//
+// A [Feed] adds a cache in the process's own memory that is kept in step. docs/cache.md walks from plain GET and SET to
+// all of it.
 package cache
