@@ -272,7 +272,7 @@ func (w *whenReader) call(n *ast.CallNode) {
 	case !ok:
 		w.fail(n, "this call is not supported here", "known: "+strings.Join(whenFunctions, ", "))
 	case callee.Value == "changed":
-		w.fail(n, "changed() stands inside of another expression", "join it with and, or, not only")
+		w.fail(n, "changed() stands inside of another expression", "join it with others by and, or, not")
 	default:
 		w.unknownFunction(n, callee.Value)
 	}
