@@ -151,7 +151,7 @@ func (p *pipeline) startInvalidator(ctx context.Context) (err error) {
 	}
 	return wait(ctx, programPatience, 10*time.Millisecond, func() error {
 		if !p.invalidator.Running() {
-			return errors.New("invalidator ended: " + p.invalidator.Stderr())
+			return stop{errors.New("invalidator ended: " + p.invalidator.Stderr())}
 		}
 		consumer, err := js.Consumer(ctx, stream.Changes, stream.Invalidator)
 		if err != nil {
@@ -175,11 +175,24 @@ func (p *pipeline) finish(ctx context.Context) (time.Time, error) {
 	}
 	err := wait(ctx, drainPatience, askEvery, func() error {
 		if !p.cdc.Running() {
-			return errors.New("cdc ended: " + p.cdc.Stderr())
+			return stop{errors.New("cdc ended")}
 		}
 		return check()
 	})
-	return time.Now(), err
+	ended := time.Now()
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, p.log())
+	}
+	return ended, err
+}
+
+// log is what both programs have said.
+func (p *pipeline) log() string {
+	text := "cdc:\n" + p.cdc.Stderr()
+	if p.invalidator != nil {
+		text += "invalidator:\n" + p.invalidator.Stderr()
+	}
+	return text
 }
 
 // reached asks cdc how far the stream is known to go.

@@ -99,3 +99,17 @@ func (d *drains) printMemory(out io.Writer) {
 		}
 	}
 }
+
+func (l *latency) print(out io.Writer) {
+	fmt.Fprintf(out, "\nLatency at %d commits/s for %.0f s, in us\n", l.Rate, l.Seconds)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "\tp50\tp99")
+	for _, f := range l.Floors {
+		fmt.Fprintf(w, "%s\t%.0f\t%.0f\n", f.Name, f.Median.P50, f.Median.P99)
+	}
+	fmt.Fprintf(w, "sum of these floors\t%.0f\t%.0f\n", l.Sum.P50, l.Sum.P99)
+	fmt.Fprintf(w, "%s\t%.0f\t%.0f\n", l.Chain.Name, l.Chain.Median.P50, l.Chain.Median.P99)
+	fmt.Fprintf(w, "of the floors' sum\t%.2f\t%.2f\n", l.RatioP50, l.RatioP99)
+	fmt.Fprintf(w, "target\t<= %.1f  %s\t<= %.1f  %s\n", medianTarget, mark(l.RatioP50 <= medianTarget), tailTarget, mark(l.RatioP99 <= tailTarget))
+	w.Flush()
+}

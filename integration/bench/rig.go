@@ -196,6 +196,9 @@ func (r *rig) machine() string {
 	return fmt.Sprintf("%d cores, %s/%s, %s, PostgreSQL %s", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version(), r.version)
 }
 
+// stop is an error after which waiting is in vain.
+type stop struct{ error }
+
 // wait calls check every so often until it returns nil, and returns its last error once the time is up.
 func wait(ctx context.Context, timeout, every time.Duration, check func() error) error {
 	deadline := time.Now().Add(timeout)
@@ -205,6 +208,10 @@ func wait(ctx context.Context, timeout, every time.Duration, check func() error)
 		err := check()
 		if err == nil {
 			return nil
+		}
+		var final stop
+		if errors.As(err, &final) {
+			return err
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("not within %v: %w", timeout, err)
