@@ -189,17 +189,12 @@ func (p *play) look(ctx context.Context) {
 func (p *play) judge(ctx context.Context) error {
 	p.writers.Stop()
 	p.say("writers have stopped; waiting until everything is applied")
-	if err := p.follow(ctx, 1<<62); err != nil { // whoever was killed must be started
-		return err
-	}
+	stopped := time.Now()
 	settling, cancel := context.WithTimeout(ctx, settlePatience)
 	defer cancel()
-	for _, one := range []*program{p.stage.cdc, p.stage.invalidator} {
-		if err := one.awaitReady(settling, readyPatience); err != nil {
-			return err
-		}
+	if err := p.revive(settling); err != nil {
+		return err
 	}
-	stopped := time.Now()
 	if err := p.stage.settle(settling); err != nil {
 		return err
 	}
@@ -215,6 +210,23 @@ func (p *play) judge(ctx context.Context) error {
 		return err
 	}
 	return p.summary(report, touched, settled)
+}
+
+// revive starts whoever was just killed, and waits until both are ready.
+func (p *play) revive(ctx context.Context) error {
+	for _, one := range []*program{p.stage.cdc, p.stage.invalidator} {
+		if !one.run.Running() {
+			if err := one.start(); err != nil {
+				return err
+			}
+		}
+	}
+	for _, one := range []*program{p.stage.cdc, p.stage.invalidator} {
+		if err := one.awaitReady(ctx, readyPatience); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // stats are what the cache counted, if it counts.
