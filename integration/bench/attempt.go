@@ -125,7 +125,8 @@ func (a *recvlogical) finish(context.Context) (time.Time, error) {
 	return ended, err
 }
 
-func (a *recvlogical) processes() map[string]int { return nil }
+// processes are none: it is gone, and its walsender with it, when it has finished.
+func (a *recvlogical) processes() map[string]int { return map[string]int{} }
 
 func (a *recvlogical) close() error {
 	if a.cmd.Process == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 )
@@ -12,7 +13,9 @@ import (
 type sample struct {
 	Seconds float64 `json:"seconds"`
 	Rate    float64 `json:"rows_per_second"`
-	Usage   usage   `json:"usage"`
+	Usage   usage   `json:"usage,omitempty"`
+	// Others is the share of the machine that went to what does not belong here: above some per cent the run says little.
+	Others float64 `json:"others,omitempty"`
 }
 
 // drained is what one reader did with one backlog.
@@ -113,10 +116,8 @@ func (r *rig) run(ctx context.Context, b *backlog, reader reader) (s sample, err
 	}
 	began := time.Now()
 	processes := a.processes()
-	if processes != nil {
-		processes["walsender"] = walsender
-	}
-	before := measureUsage(processes)
+	processes["walsender"] = walsender
+	before, busy := measureUsage(processes), busySeconds()
 	ended, err := a.finish(ctx)
 	if err != nil {
 		return s, err
@@ -124,6 +125,10 @@ func (r *rig) run(ctx context.Context, b *backlog, reader reader) (s sample, err
 	s.Usage = measureUsage(processes).since(before)
 	s.Seconds = ended.Sub(began).Seconds()
 	s.Rate = float64(b.rows) / s.Seconds
+	if len(processes) > 1 { // what pg_recvlogical used is not known
+		others := busySeconds() - busy - s.Usage.total()
+		s.Others = max(others/s.Seconds/float64(runtime.NumCPU()), 0)
+	}
 	return s, nil
 }
 

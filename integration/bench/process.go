@@ -29,6 +29,14 @@ func measureUsage(processes map[string]int) usage {
 	return all
 }
 
+// total is the CPU of all.
+func (u usage) total() (seconds float64) {
+	for _, process := range u {
+		seconds += process.CPU
+	}
+	return seconds
+}
+
 // since is the CPU that was used after an earlier measurement, and the memory of the later one.
 func (u usage) since(before usage) usage {
 	all := usage{}
@@ -73,4 +81,23 @@ func residentMax(pid int) int64 {
 		return 0
 	}
 	return kilobytes << 10
+}
+
+// busySeconds is the time that all cores together have not been idle, what a hypervisor took away included, or 0 where that
+// is not told.
+func busySeconds() float64 {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	// After the word cpu: user, nice, system, idle, iowait, irq, softirq, steal. What follows is in user already.
+	const idle, iowait, last = 4, 5, 8
+	ticks := 0.0
+	for i, field := range strings.Fields(first) {
+		if n, err := strconv.ParseFloat(field, 64); err == nil && i <= last && i != idle && i != iowait {
+			ticks += n
+		}
+	}
+	return ticks / ticksPerSecond
 }

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,8 +33,9 @@ type pipeline struct {
 	cdc         *testkit.Program
 	invalidator *testkit.Program // nil if it is cdc alone
 	nats        *nats.Conn
-	status      string // URL of what cdc says of itself
 	dir         string
+
+	cdcHTTP, invalidatorHTTP string // addresses
 }
 
 func programs(chain, lists bool) func(context.Context, *rig, *backlog, string) (attempt, error) {
@@ -121,7 +120,7 @@ func (p *pipeline) startCDC(slot string, lists bool) (err error) {
 	if err != nil {
 		return err
 	}
-	p.status = "http://" + http.Text("address") + "/status"
+	p.cdcHTTP = http.Text("address")
 	listens, err := p.cdc.Find(programPatience, "embedded nats listens")
 	if err != nil {
 		return err
@@ -145,6 +144,11 @@ func (p *pipeline) startInvalidator(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	listens, err := p.invalidator.Find(programPatience, "http listens")
+	if err != nil {
+		return err
+	}
+	p.invalidatorHTTP = listens.Text("address")
 	js, err := jetstream.New(p.nats)
 	if err != nil {
 		return fmt.Errorf("use jetstream: %w", err)
@@ -180,57 +184,17 @@ func (p *pipeline) finish(ctx context.Context) (time.Time, error) {
 		return check()
 	})
 	ended := time.Now()
+	if err == nil {
+		err = p.verify(ctx)
+	}
 	if err != nil {
 		err = fmt.Errorf("%w\n%s", err, p.log())
 	}
 	return ended, err
 }
 
-// log is what both programs have said.
-func (p *pipeline) log() string {
-	text := "cdc:\n" + p.cdc.Stderr()
-	if p.invalidator != nil {
-		text += "invalidator:\n" + p.invalidator.Stderr()
-	}
-	return text
-}
-
-// reached asks cdc how far the stream is known to go.
-func (p *pipeline) reached() error {
-	answer, err := http.Get(p.status)
-	if err != nil {
-		return fmt.Errorf("ask cdc: %w", err)
-	}
-	defer answer.Body.Close()
-	var status struct {
-		Source struct {
-			Relay struct {
-				Floor events.LSN `json:"floor"`
-			} `json:"relay"`
-		} `json:"source"`
-	}
-	if err := json.NewDecoder(answer.Body).Decode(&status); err != nil {
-		return fmt.Errorf("ask cdc: %w", err)
-	}
-	if floor := status.Source.Relay.Floor; floor < p.end {
-		return fmt.Errorf("the stream's floor is %s, the backlog ends at %s", floor, p.end)
-	}
-	return nil
-}
-
-func (r *rig) emptied(ctx context.Context) error {
-	left, err := r.cache.DBSize(ctx).Result()
-	if err != nil {
-		return fmt.Errorf("count keys: %w", err)
-	}
-	if left > 0 {
-		return fmt.Errorf("%d keys are left", left)
-	}
-	return nil
-}
-
 func (p *pipeline) processes() map[string]int {
-	all := map[string]int{"cdc": p.cdc.PID()}
+	all := map[string]int{"cdc": p.cdc.PID(), "bench": os.Getpid()}
 	if p.invalidator != nil {
 		all["invalidator"], all["redis"] = p.invalidator.PID(), p.rig.redisPID
 	}

@@ -50,16 +50,28 @@ func mark(ok bool) string {
 func (d *drains) print(out io.Writer) {
 	fmt.Fprintf(out, "\n%s: %d rows, %s\n", strings.ToUpper(d.Workload), d.Rows, d.About)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\trows/s\tof B\ttarget\t\tus of CPU per row")
+	fmt.Fprintln(w, "\trows/s\tof B\ttarget\t\tothers\tus of CPU per row")
 	for _, r := range d.Readers {
 		target, verdict := "", ""
 		if r.Target > 0 {
 			target, verdict = fmt.Sprintf(">= %.1f", r.Target), mark(r.Ratio >= r.Target)
 		}
-		fmt.Fprintf(w, "%s\t%.0f\t%.2f\t%s\t%s\t%s\n", r.About, r.Rate, r.Ratio, target, verdict, r.cost(d.Rows))
+		fmt.Fprintf(w, "%s\t%.0f\t%.2f\t%s\t%s\t%s\t%s\n", r.About, r.Rate, r.Ratio, target, verdict, r.others(), r.cost(d.Rows))
 	}
 	w.Flush()
 	d.printMemory(out)
+}
+
+// others is how much of the machine went elsewhere, in the worst run.
+func (r *drained) others() string {
+	most := 0.0
+	for _, s := range r.Samples {
+		most = max(most, s.Others)
+	}
+	if most == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.0f%%", 100*most)
 }
 
 // cost is the CPU that each process spent on a row, in the median.
