@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/walfence/walfence/pkg/events"
@@ -112,4 +113,13 @@ func checkBare(part string) bool {
 		}
 	}
 	return part != ""
+}
+
+// ParseTable reads SQL's spelling of a table, as rules write it: `users`, `sales.orders`, `"Sales"."Order Items"`.
+func ParseTable(s string) (events.Table, error) {
+	t, f := parseTable(s)
+	if f != nil {
+		return events.Table{}, fmt.Errorf("table %s: %s", quote(s), f.cause)
+	}
+	return t, nil
 }
