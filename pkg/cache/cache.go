@@ -97,7 +97,7 @@ func (c *Cache[T]) Close() {
 // The error is that of load, or matches [ErrNotFound], [ErrKey], or, where Redis does not answer, [ErrUnavailable].
 func (c *Cache[T]) Get(ctx context.Context, key string, load Load[T]) (T, error) {
 	if c.local != nil {
-		if e, ok := c.local.get(key); ok {
+		if e := c.local.get(key); e != nil {
 			c.stats.localHits.add()
 			return e.value, e.err
 		}

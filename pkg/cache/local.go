@@ -15,7 +15,7 @@ import (
 // its read began, and no invalidation of its key may come between that and its being stored.
 type local[T any] struct {
 	feed    *Feed
-	entries *otter.Cache[string, localEntry[T]]
+	entries *otter.Cache[string, *localEntry[T]]
 	ttl     time.Duration
 
 	// What invalidations do to reads that are under way, without a list of these: each key belongs to one of many versions,
@@ -37,7 +37,7 @@ type sight struct{ era, version, sweeps uint64 }
 func newLocal[T any](feed *Feed, size int, ttl time.Duration) *local[T] {
 	l := &local[T]{
 		feed: feed, ttl: ttl, seed: maphash.MakeSeed(),
-		entries: otter.Must(&otter.Options[string, localEntry[T]]{MaximumSize: size}),
+		entries: otter.Must(&otter.Options[string, *localEntry[T]]{MaximumSize: size}),
 	}
 	feed.join(l)
 	return l
@@ -45,13 +45,13 @@ func newLocal[T any](feed *Feed, size int, ttl time.Duration) *local[T] {
 
 func (l *local[T]) close() { l.feed.leave(l) }
 
-// get returns what is known of a key. It neither allocates nor locks.
-func (l *local[T]) get(key string) (entry[T], bool) {
+// get returns what is known of a key, or nil. It neither allocates nor locks.
+func (l *local[T]) get(key string) *localEntry[T] {
 	e, ok := l.entries.GetIfPresent(key)
 	if !ok || e.era != l.feed.era.Load() || e.until <= l.feed.clock.Load() {
-		return entry[T]{}, false
+		return nil
 	}
-	return e.entry, true
+	return e
 }
 
 func (l *local[T]) version(key string) *atomic.Uint64 {
@@ -75,11 +75,11 @@ func (l *local[T]) put(key string, seen sight, e entry[T], left time.Duration) {
 		ttl = min(ttl, left)
 	}
 	until := l.feed.clock.Load() + int64(ttl)
-	l.entries.Compute(key, func(old localEntry[T], _ bool) (localEntry[T], otter.ComputeOp) {
+	l.entries.Compute(key, func(old *localEntry[T], _ bool) (*localEntry[T], otter.ComputeOp) {
 		if l.see(key) != seen {
 			return old, otter.CancelOp
 		}
-		return localEntry[T]{entry: e, era: seen.era, until: until}, otter.WriteOp
+		return &localEntry[T]{entry: e, era: seen.era, until: until}, otter.WriteOp
 	})
 }
 

@@ -32,9 +32,9 @@ func (c *Cache[T]) GetMany(ctx context.Context, keys []string, load LoadMany[T])
 			return nil, err
 		}
 		if c.local != nil {
-			if e, ok := c.local.get(key); ok {
+			if e := c.local.get(key); e != nil {
 				c.stats.localHits.add()
-				m.found(key, e)
+				m.found(key, e.entry)
 				continue
 			}
 		}

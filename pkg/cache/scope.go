@@ -91,7 +91,7 @@ func (s *Scopes) Key(ctx context.Context, scope, name string) (string, error) {
 func (s *Scopes) generation(ctx context.Context, key string) (generation string, err error) {
 	var seen sight
 	if s.local != nil {
-		if e, ok := s.local.get(key); ok {
+		if e := s.local.get(key); e != nil {
 			return e.value, nil
 		}
 		seen = s.local.see(key)
