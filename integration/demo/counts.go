@@ -4,19 +4,20 @@ import (
 	"context"
 	"time"
 
+	"github.com/walfence/walfence/integration/watch"
 	"github.com/walfence/walfence/pkg/cache"
 )
 
 // counts are what the invalidator has counted, over all of its starts.
 type counts struct {
 	keys, swept float64
-	all, calm   latency // calm: while both programs were ready, and had caught up
+	all, calm   watch.Latency // calm: while both programs were ready, and had caught up
 }
 
 // reading is what the invalidator's metrics said, of one start.
 type reading struct {
 	keys, swept float64
-	latency     latency
+	latency     watch.Latency
 }
 
 // sample is where everything stood at a time.
@@ -38,10 +39,10 @@ const (
 // sample reads the metrics, and adds what is new.
 func (p *play) sample(ctx context.Context) {
 	p.look(ctx)
-	if families, err := p.stage.invalidator.scrape(ctx); err == nil {
+	if m, err := p.stage.invalidator.Metrics(ctx); err == nil {
 		now := reading{
-			keys: sum(families, "walfence_keys_invalidated_total"), swept: sum(families, "walfence_swept_keys_total"),
-			latency: readLatency(families, "walfence_commit_to_invalidated_seconds"),
+			keys: m.Sum("walfence_keys_invalidated_total"), swept: m.Sum("walfence_swept_keys_total"),
+			latency: m.Latency("walfence_commit_to_invalidated_seconds"),
 		}
 		p.counts.add(p.last, now, len(p.down) == 0 && time.Since(p.restored) > catchUp)
 		p.last = now
@@ -55,12 +56,12 @@ func (p *play) sample(ctx context.Context) {
 }
 
 func (c *counts) add(last, now reading, calm bool) {
-	c.keys += gained(now.keys, last.keys)
-	c.swept += gained(now.swept, last.swept)
-	fresh := now.latency.minus(last.latency)
-	c.all = c.all.plus(fresh)
+	c.keys += watch.Gained(now.keys, last.keys)
+	c.swept += watch.Gained(now.swept, last.swept)
+	fresh := now.latency.Since(last.latency)
+	c.all = c.all.Plus(fresh)
 	if calm {
-		c.calm = c.calm.plus(fresh)
+		c.calm = c.calm.Plus(fresh)
 	}
 }
 
@@ -68,7 +69,7 @@ func (c *counts) add(last, now reading, calm bool) {
 func (p *play) block(elapsed time.Duration) block {
 	first, last := p.samples[0], p.samples[len(p.samples)-1]
 	span := max(last.at.Sub(first.at), sampleEvery).Seconds()
-	fresh := last.counts.all.minus(first.counts.all)
+	fresh := last.counts.all.Since(first.counts.all)
 	late := p.stage.shop.History.Reads()
 	return block{
 		elapsed: elapsed, length: p.settings.length,
@@ -76,7 +77,7 @@ func (p *play) block(elapsed time.Duration) block {
 		keys:    (last.counts.keys - first.counts.keys) / span,
 		reads:   float64(last.reads-first.reads) / span,
 		hits:    hitRate(cache.Stats{Hits: last.cache.Hits - first.cache.Hits, Misses: last.cache.Misses - first.cache.Misses}),
-		p50:     fresh.quantile(0.5), p99: fresh.quantile(0.99),
+		p50:     fresh.Quantile(0.5), p99: fresh.Quantile(0.99),
 		late: late.Late, latest: late.Lateness.Max, refused: last.cache.Refused,
 		cdc: p.health(p.stage.cdc), invalidator: p.health(p.stage.invalidator),
 	}

@@ -149,9 +149,9 @@ func (p *play) killing(victim *program) func(context.Context) error {
 		if err := victim.kill(); err != nil {
 			return err
 		}
-		p.say("kill -9 %s", victim.name)
+		p.say("kill -9 %s", victim.Name)
 		p.cues = append(p.cues, cue{time.Since(p.began) + away, func(context.Context) error {
-			p.say("%s is started again", victim.name)
+			p.say("%s is started again", victim.Name)
 			return victim.start()
 		}})
 		return nil
@@ -173,12 +173,12 @@ func (p *play) truncate(ctx context.Context) error {
 func (p *play) look(ctx context.Context) {
 	for _, one := range []*program{p.stage.cdc, p.stage.invalidator} {
 		since, down := p.down[one]
-		err := one.ready(ctx)
+		err := one.Ready(ctx)
 		switch {
 		case err == nil && down:
 			delete(p.down, one)
 			p.restored = time.Now()
-			p.say("%s is ready again, after %s", one.name, short(time.Since(since)))
+			p.say("%s is ready again, after %s", one.Name, short(time.Since(since)))
 		case err != nil && !down:
 			p.down[one] = time.Now()
 		}
@@ -247,7 +247,7 @@ func (p *play) summary(report check.Report, touched []string, settled time.Durat
 	row("ran", "%s", short(time.Since(p.began)))
 	row("commits", "%d", p.writers.Rounds.Load())
 	row("keys invalidated", "%.0f, and %.0f by sweeps", c.keys, c.swept)
-	row("commit to invalidated", "p50 %s, p99 %s, while both programs ran", short(c.calm.quantile(0.5)), short(c.calm.quantile(0.99)))
+	row("commit to invalidated", "p50 %s, p99 %s, while both programs ran", short(c.calm.Quantile(0.5)), short(c.calm.Quantile(0.99)))
 	row("reads", "%d, %.0f %% from the cache", p.readers.Rounds.Load(), 100*hitRate(stats))
 	row("late reads", "%.2f %% of %d got a value that a commit had replaced, at worst %s before",
 		100*float64(reads.Late)/float64(max(1, reads.Judged)), reads.Judged, short(reads.Lateness.Max))

@@ -127,7 +127,7 @@ func (s *stage) introduce(out *screen) {
 	out.say("%-12s redis-cli -p %s", "redis", port)
 	out.say("%-12s nats://%s   (JetStream, in cdc)", "nats", s.nats)
 	for _, p := range []*program{s.cdc, s.invalidator} {
-		out.say("%-12s http://%s/status and /metrics", p.name, p.http)
+		out.say("%-12s http://%s/status and /metrics", p.Name, p.Address)
 		out.say("%-12s log in %s", "", filepath.Join(p.dir, "stderr.log"))
 	}
 	out.say("%-12s %d tenants, rules.yaml says which keys a change makes stale", "shop", s.shop.Tenants)
