@@ -66,7 +66,21 @@ func (r *removal) name(keys []string) {
 func (r *removal) unlink(ctx context.Context, pipe redis.Pipeliner, from int) {
 	cmd := redis.NewIntCmd(ctx, r.args[from:len(r.args):len(r.args)]...)
 	r.cmds = append(r.cmds, cmd)
-	_ = pipe.Process(ctx, cmd) // queues; errors come from Exec
+	queue(ctx, pipe, cmd)
+}
+
+// once is a command whose batch the driver does not send again by itself. On Cluster it would: if the first command of a
+// node's batch fails for the moment, all of the batch goes out again, those too that it is taking to another node just
+// then. Two goroutines would write one command's answer, and a failure could pass for a success. Redirects are followed as
+// ever, and all else is tried again by the caller.
+type once struct{ *redis.IntCmd }
+
+// NoRetry is what the driver asks.
+func (once) NoRetry() bool { return true }
+
+// queue adds a command to a pipeline; errors come from Exec.
+func queue(ctx context.Context, pipe redis.Pipeliner, cmd *redis.IntCmd) {
+	_ = pipe.Process(ctx, once{cmd})
 }
 
 // together removes many pairs with each command: keys of one server need not share a slot.
@@ -125,7 +139,7 @@ func (r *removal) guardsThenKeys(ctx context.Context, rdb *redis.ClusterClient, 
 	for _, names := range [2][]string{r.guards, keys} {
 		pipe := rdb.Pipeline()
 		for _, i := range which {
-			pipe.Unlink(ctx, names[i])
+			queue(ctx, pipe, redis.NewIntCmd(ctx, "unlink", names[i]))
 		}
 		if _, err := pipe.Exec(ctx); err != nil {
 			return err

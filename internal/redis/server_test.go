@@ -34,6 +34,7 @@ func everyForm(t *testing.T, contract func(t *testing.T, s server)) {
 func open(t *testing.T, url string) server {
 	opt, err := goredis.ParseURL(url)
 	require.NoError(t, err)
+	opt.ContextTimeoutEnabled = true // pkg/cache wants it
 	return opened(t, url, goredis.NewClient(opt))
 }
 
@@ -43,12 +44,14 @@ func openCluster(t *testing.T, nodes []*testkit.RedisServer) server {
 		addrs = append(addrs, node.Addr)
 	}
 	return opened(t, "redis-cluster://"+strings.Join(addrs, ","),
-		goredis.NewClusterClient(&goredis.ClusterOptions{Addrs: addrs}))
+		goredis.NewClusterClient(&goredis.ClusterOptions{Addrs: addrs, ContextTimeoutEnabled: true}))
 }
 
 func openSentinel(t *testing.T, s *testkit.Sentinel) server {
 	return opened(t, fmt.Sprintf("redis-sentinel://%s/%s/0", s.Watcher.Addr, s.Name),
-		goredis.NewFailoverClient(&goredis.FailoverOptions{MasterName: s.Name, SentinelAddrs: []string{s.Watcher.Addr}}))
+		goredis.NewFailoverClient(&goredis.FailoverOptions{
+			MasterName: s.Name, SentinelAddrs: []string{s.Watcher.Addr}, ContextTimeoutEnabled: true,
+		}))
 }
 
 func opened(t *testing.T, url string, plain goredis.UniversalClient) server {

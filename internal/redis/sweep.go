@@ -180,7 +180,7 @@ func (w *walk) take(ctx context.Context, found []string, selected selection) err
 	for _, key := range found {
 		if selected.match(key) {
 			n++
-			pipe.Unlink(ctx, key)
+			queue(ctx, pipe, redis.NewIntCmd(ctx, "unlink", key))
 		}
 	}
 	if n > 0 && !w.sweep.DryRun {
