@@ -115,7 +115,7 @@ func (r *ruleSource) purgeSpec(item *yaml.Node, fields map[string]*yaml.Node) *P
 	if s.key != nil && s.one != nil && !s.one.names("keys") {
 		r.fail(item, `the purge has a "key", but its request does not name {keys}`, `write headers: {Surrogate-Key: "{keys}"}, or json: {tags: "{keys}"}`)
 	}
-	r.checkPurgeTenant(item, s)
+	r.checkPurgeTenant(item, s, fields["key"] != nil)
 	r.purgeWider(item, fields, s)
 	if len(r.problems) > before {
 		return nil
@@ -177,8 +177,8 @@ func (r *ruleSource) purgeWider(item *yaml.Node, fields map[string]*yaml.Node, s
 }
 
 // checkPurgeTenant checks that what is purged names its tenant, so that no tenant's row purges what is another's.
-func (r *ruleSource) checkPurgeTenant(item *yaml.Node, s *PurgeSpec) {
-	if r.rule.Global || r.rule.tenant == "" || s.one == nil {
+func (r *ruleSource) checkPurgeTenant(item *yaml.Node, s *PurgeSpec, keyed bool) {
+	if r.rule.Global || r.rule.tenant == "" || s.one == nil || keyed && s.key == nil {
 		return
 	}
 	if s.key != nil && !s.key.names("tenant") || s.key == nil && !s.one.names("tenant") {
