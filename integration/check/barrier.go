@@ -71,18 +71,22 @@ func (b *Barrier) acknowledged(ctx context.Context, seq uint64) error {
 	return nil
 }
 
-// until polls as long as ctx lasts, and then reports the last error.
+// until polls as long as ctx lasts, and then reports the last error that was not the end of ctx itself.
 func until(ctx context.Context, check func(context.Context) error) error {
 	tick := time.NewTicker(barrierPoll)
 	defer tick.Stop()
+	var last error
 	for {
 		err := check(ctx)
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() == nil || last == nil {
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+			return fmt.Errorf("%w: %w", context.Cause(ctx), last)
 		case <-tick.C:
 		}
 	}
