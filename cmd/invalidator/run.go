@@ -60,6 +60,9 @@ func (c *runCommand) Run(ctx context.Context, env *config.Env) (err error) {
 	if s.program, err = c.load(env); err != nil {
 		return err
 	}
+	if err = refuse(s.program); err != nil {
+		return config.Mistake(err)
+	}
 	if s.caches, err = openCaches(s.program); err != nil {
 		return err
 	}
