@@ -90,3 +90,33 @@ func BenchmarkCompile(b *testing.B) {
 		}
 	}
 }
+
+// A condition that holds for no row: the values that it looks at are few.
+func BenchmarkMapConditionDoesNotHold(b *testing.B) {
+	p := compile(b, "table: users\nwhen: row.name == 'bob' and row.id > 5\ndelete: ['{tenant}:{id}']")
+	e := typed(batch(256), "text int8 text text")
+	var out mapping.Result
+	b.ReportAllocs()
+	for b.Loop() {
+		out.Reset()
+		p.Map(e, &out)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/256, "ns/row·rule")
+}
+
+// A condition on values that are all different, and are evaluated each time.
+func BenchmarkMapConditionOnManyValues(b *testing.B) {
+	p := compile(b, "table: users\nwhen: row.id > 5\ndelete: ['{tenant}:{id}']")
+	var changes []events.Change
+	for i := range 2000 {
+		changes = append(changes, update("", fmt.Sprintf("7 %d ann !", 1_000_000+i)))
+	}
+	e := typed(rows("tenant_id* id* name avatar", changes...), "text int8 text text")
+	var out mapping.Result
+	b.ReportAllocs()
+	for b.Loop() {
+		out.Reset()
+		p.Map(e, &out)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/2000, "ns/row·rule")
+}

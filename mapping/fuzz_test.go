@@ -126,3 +126,77 @@ func requireForeign(t *testing.T, p *mapping.Program, k mapping.Key) {
 		}
 	}
 }
+
+// FuzzQuery: whatever a query's text, Compile answers; and what passes holds its parameters outside of strings only.
+func FuzzQuery(f *testing.F) {
+	for _, q := range []string{
+		"SELECT a FROM t WHERE id = :id AND t = :tenant", "SELECT ':x', E'\\'', $$;$$ FROM t -- ;\n WHERE t = :tenant", "WITH a AS (SELECT 1) SELECT x FROM a, (b), ((c JOIN d) )",
+		"SELECT (", "SELECT ))) FROM", "WITH", "SELECT DISTINCT ON", "SELECT a FROM", "SELECT a FROM x.", "SELECT :\"", "select /* /* */", "$a$", "SELECT ,", "SELECT a,", "SELECT 1 AS",
+	} {
+		f.Add(q)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		src := head + "  - {name: r, table: t, cache: main, through: " + quoted(query) + ", delete: ['{tenant}']}\n" +
+			"  - {name: s, table: t, cache: main, refresh: [{key: 't:{tenant}:{id}', ttl: 1m, query: " + quoted(query) + "}]}\n"
+		p, err := mapping.Compile("rules.yaml", []byte(src), env)
+		if err != nil {
+			return
+		}
+		q := p.Rules()[0].Through().Query
+		require.NotEmpty(t, q.Columns)
+		for i := range q.Params {
+			require.Contains(t, q.SQL, "$"+string(rune('1'+i)))
+		}
+		require.NotEmpty(t, q.Batch(make([]string, len(q.Params)), 5))
+	})
+}
+
+// FuzzWhen: whatever a condition, it is refused or evaluated, and is never known where a column that all of it needs is not.
+func FuzzWhen(f *testing.F) {
+	files, _ := filepath.Glob("testdata/when-*.yaml")
+	require.NotEmpty(f, files)
+	for _, w := range []string{
+		`row.status != "draft"`, `row.n > 5 and not (tenant == "7" or op in ["insert"])`, `changed("n", "status")`, `row?.n ?? 5 > 3`, `row["n"] == nil ? true : false`,
+		`fromJSON(row.status).a.b == 1`, `-row.n ** 2 > 1e300`, `row.status matches "(a+)+$"`, `len(row.status[1:3]) > row.n % 0`, `[row.n, row.status][1] == "x"`, `true`, `nil`,
+	} {
+		f.Add(w, "draft", "5")
+	}
+	f.Fuzz(func(t *testing.T, when, status, n string) {
+		src := head + "  - {name: r, table: users, cache: main, when: " + quoted(when) + ", delete: ['{tenant}:{id}']}\n"
+		p, err := mapping.Compile("rules.yaml", []byte(src), env)
+		if err != nil {
+			return
+		}
+		change := events.Change{Op: events.Update, Old: values("7 1 a 1"), New: []events.Value{events.Text("7"), events.Text("1"), events.Text(status), events.Text(n)}}
+		e := typed(rows("tenant_id* id* status* n*", change), "int8 int8 text numeric")
+		first := mapped(p, e)
+		require.Equal(t, first, mapped(p, e))
+		require.NotEmpty(t, p.Explain(e).String())
+		p.CheckTypes(map[events.Table]map[string]uint32{users: {"n": 1700, "status": 25}})
+	})
+}
+
+// FuzzPurgesNeverMeet: no two tenants purge the same thing.
+func FuzzPurgesNeverMeet(f *testing.F) {
+	f.Add("http://h/{tenant}/{id}", "{tenant}:{id}", "a/b", "c", "a", "b/c")
+	f.Add("http://h/x{tenant}-{id}", "{tenant} {id}", "a-b", "c", "a", "b-c")
+	f.Add("http://h/?t={tenant}&i={id}#", "{{{tenant}}}{id}", "a&i=b", "", "a", "b&i=")
+	f.Fuzz(func(t *testing.T, url, key, tenantA, idA, tenantB, idB string) {
+		src := "version: 1\nsource: s\ntenant: {column: tenant_id}\ncaches: {m: {redis: redis://h}}\npurge_hosts: [h]\nrules:\n  - {name: r, table: users, purge: [" +
+			"{url: " + quoted(url) + ", all: none}, {url: 'http://h/', key: " + quoted(key) + ", headers: {K: '{keys}'}, all: none}]}\n"
+		p, err := mapping.Compile("rules.yaml", []byte(src), nil)
+		if err != nil || tenantA == tenantB {
+			return
+		}
+		var a, b mapping.Result
+		p.Map(rows("tenant_id id", events.Change{Op: events.Insert, New: []events.Value{events.Text(tenantA), events.Text(idA)}}), &a)
+		p.Map(rows("tenant_id id", events.Change{Op: events.Insert, New: []events.Value{events.Text(tenantB), events.Text(idB)}}), &b)
+		for i := range min(len(a.Purges), len(b.Purges)) {
+			if a.Purges[i].Request != nil {
+				require.NotEqual(t, a.Purges[i].Request.URL, b.Purges[i].Request.URL)
+			} else {
+				require.NotEqual(t, a.Purges[i].Key, b.Purges[i].Key)
+			}
+		}
+	})
+}

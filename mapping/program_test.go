@@ -146,6 +146,9 @@ func TestFilesAreBounded(t *testing.T) {
 	require.ErrorAs(t, err, &problems)
 	require.LessOrEqual(t, len(problems), 1000)
 
+	_, err = mapping.Compile("rules.yaml", []byte(head+"  - {name: r, table: t, cache: main, delete: ['{tenant}'], when: '"+strings.Repeat("true and ", 120_000)+"true'}\n"), env)
+	require.ErrorContains(t, err, `"when" has 1080004 bytes, more than 4096`)
+
 	deep := head + "  - name: " + strings.Repeat("[", 20_000)
 	_, err = mapping.Compile("rules.yaml", []byte(deep), env)
 	require.ErrorContains(t, err, "not YAML: exceeded max depth")
