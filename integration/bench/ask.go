@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/walfence/walfence/internal/stream"
 	"github.com/walfence/walfence/pkg/events"
 )
 
@@ -46,6 +49,21 @@ func (r *rig) emptied(ctx context.Context) error {
 	return nil
 }
 
+// messages is how many messages the streams hold, of what can be asked.
+func (p *pipeline) messages(ctx context.Context) map[string]uint64 {
+	js, err := jetstream.New(p.nats)
+	if err != nil {
+		return nil
+	}
+	held := map[string]uint64{}
+	for _, name := range []string{stream.Changes, stream.Invalidations} {
+		if s, err := js.Stream(ctx, name); err == nil && s.CachedInfo().State.Msgs > 0 {
+			held[name] = s.CachedInfo().State.Msgs
+		}
+	}
+	return held
+}
+
 // verify makes sure that rows were counted one by one: a sweep would have emptied the cache too, and faster.
 func (p *pipeline) verify(ctx context.Context) error {
 	return wait(ctx, time.Second, askEvery, func() error {
@@ -54,6 +72,17 @@ func (p *pipeline) verify(ctx context.Context) error {
 		}
 		return expect(p.invalidatorHTTP, "walfence_keys_invalidated_total", p.rows)
 	})
+}
+
+// interruptions tells of what made cdc connect again while it was measured: such a run is slow, and the cause matters more.
+func (p *pipeline) interruptions() {
+	streaming := false
+	for _, e := range p.cdc.Log() {
+		streaming = streaming || e.Message() == "streaming"
+		if level := e.Text("level"); streaming && (level == "warn" || level == "error") {
+			progress("cdc: %s %s: %s %s", e.Text("time"), level, e.Message(), e.Text("error"))
+		}
+	}
 }
 
 // expect asks a program whether a counter has reached a number.

@@ -16,6 +16,8 @@ type sample struct {
 	Usage   usage   `json:"usage,omitempty"`
 	// Others is the share of the machine that went to what does not belong here: above some per cent the run says little.
 	Others float64 `json:"others,omitempty"`
+	// Messages is how many each stream holds.
+	Messages map[string]uint64 `json:"messages,omitempty"`
 }
 
 // drained is what one reader did with one backlog.
@@ -123,6 +125,9 @@ func (r *rig) run(ctx context.Context, b *backlog, reader reader) (s sample, err
 		return s, err
 	}
 	s.Usage = measureUsage(processes).since(before)
+	if p, ok := a.(*pipeline); ok {
+		s.Messages = p.messages(ctx)
+	}
 	s.Seconds = ended.Sub(began).Seconds()
 	s.Rate = float64(b.rows) / s.Seconds
 	if len(processes) > 1 { // what pg_recvlogical used is not known

@@ -184,6 +184,7 @@ func (p *pipeline) finish(ctx context.Context) (time.Time, error) {
 		return check()
 	})
 	ended := time.Now()
+	p.interruptions()
 	if err == nil {
 		err = p.verify(ctx)
 	}

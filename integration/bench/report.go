@@ -59,7 +59,23 @@ func (d *drains) print(out io.Writer) {
 		fmt.Fprintf(w, "%s\t%.0f\t%.2f\t%s\t%s\t%s\t%s\n", r.About, r.Rate, r.Ratio, target, verdict, r.others(), r.cost(d.Rows))
 	}
 	w.Flush()
+	d.printMessages(out)
 	d.printMemory(out)
+}
+
+// printMessages tells how many messages the last run of each reader left in the streams.
+func (d *drains) printMessages(out io.Writer) {
+	for _, r := range d.Readers {
+		held := r.Samples[len(r.Samples)-1].Messages
+		if len(held) == 0 {
+			continue
+		}
+		var parts []string
+		for _, name := range slices.Sorted(maps.Keys(held)) {
+			parts = append(parts, fmt.Sprintf("%d in %s", held[name], name))
+		}
+		fmt.Fprintf(out, "%s: messages: %s\n", r.About, strings.Join(parts, ", "))
+	}
 }
 
 // others is how much of the machine went elsewhere, in the worst run.
