@@ -14,11 +14,12 @@ import (
 type Server struct {
 	System   uint64 // identifier that initdb drew
 	Timeline uint32
-	Started  string // postmaster's start, as PostgreSQL prints it
+	Started  string // postmaster's start, in seconds: the same text whatever the session's time zone
 }
 
 // IdentifySQL asks a server that is not in recovery who it is; [ReadServer] reads its row. In recovery it has a NULL.
-const IdentifySQL = `SELECT pg_current_snapshot()::text, (SELECT system_identifier FROM pg_control_system()), pg_postmaster_start_time(),
+const IdentifySQL = `SELECT pg_current_snapshot()::text, (SELECT system_identifier FROM pg_control_system()),
+	extract(epoch FROM pg_postmaster_start_time()),
 	CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END`
 
 // ErrInRecovery is a server that is a standby: what it shows says nothing about the primary.
