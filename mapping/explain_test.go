@@ -2,9 +2,11 @@ package mapping_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/walfence/walfence/mapping"
 	"github.com/walfence/walfence/pkg/events"
@@ -86,4 +88,31 @@ func TestExplanationsAreJSON(t *testing.T) {
 	require.NoError(t, err)
 	require.JSONEq(t, `{"rule":"profile","line":9,"changes":[{"op":"insert","effects":[
 		{"action":"delete","cache":"main","tenant":"7","key":"t:7:user:1"},{"action":"delete","cache":"main","tenant":"7","key":"t:7:nick:a"}]}]}`, string(text))
+}
+
+// What is explained is what is done: by any rows, the effects are those of Map.
+func TestExplainAgreesWithMap(t *testing.T) {
+	p := file(t, explained)
+	rapid.Check(t, func(t *rapid.T) {
+		cell := rapid.SampledFrom([]string{"7", "8", "draft", "~", "!", "?"})
+		row := func(name string) string {
+			return strings.Join(rapid.SliceOfN(cell, 5, 5).Draw(t, name), " ")
+		}
+		change := rapid.SampledFrom([]events.Change{insert(row("new")), update(row("old"), row("new")), update("", row("new")), remove(row("old"))}).Draw(t, "change")
+		columns := "tenant_id id nick status name"
+		if rapid.Bool().Draw(t, "identity") {
+			columns = "tenant_id* id* nick* status name"
+		}
+		e := typed(rows(columns, change), "int8 int8 text text text")
+		r := mapTo(p, e)
+		want := len(r.Keys) + len(r.Refreshes) + len(r.Lookups) + len(r.Purges) + len(r.Sweeps)
+		got := 0
+		for _, rule := range p.Explain(e).Rules {
+			for _, c := range rule.Changes {
+				got += len(c.Effects)
+				require.Equal(t, c.Nothing == "", len(c.Effects) > 0)
+			}
+		}
+		require.Equal(t, want, got)
+	})
 }

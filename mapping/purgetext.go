@@ -166,6 +166,8 @@ func (r *ruleSource) checkURL(n *yaml.Node, t *purgeText) {
 	}
 	u, err := url.Parse(scheme + "://" + host(rest))
 	switch {
+	case strings.Contains(strings.Join(t.literals, ""), "#"):
+		r.fail(n, "the URL of a purge has a fragment, which is never sent", "leave out what stands behind #")
 	case err != nil || u.Hostname() == "":
 		r.fail(n, "the URL of a purge has no host", "write https://host/...")
 	case u.User != nil:
