@@ -160,6 +160,21 @@ rules:
 	require.Empty(t, shown(&out))
 	r.Lookups[0].Widen("away", &out)
 	require.Equal(t, []string{"sweep tags"}, shown(&out))
+
+	own := rows("tenant_id* product_id", remove("7 ?"))
+	require.Equal(t, []string{"sweep tags"}, shown(mapTo(p, own)), "a column of that name in the changed table is not the tenant")
+}
+
+func TestOneKeyCanBeDeletedBumpedAndRefreshedByOneRule(t *testing.T) {
+	p := file(t, oneCache+`
+scopes: {s: "t:{tenant}"}
+rules:
+  - {name: r, table: users, delete: ["t:{tenant}"], bump: [s], refresh: [{key: "t:{tenant}", ttl: 1m, query: SELECT 1 WHERE t = :tenant}]}
+`)
+	r := mapTo(p, rows("tenant_id*", insert("7"), insert("7")))
+	require.Len(t, r.Keys, 2)
+	require.Equal(t, []string{"", "s"}, []string{r.Keys[0].Scope, r.Keys[1].Scope})
+	require.Len(t, r.Refreshes, 1)
 }
 
 func TestLookupsOfManyRowsRunAsOneQuery(t *testing.T) {
@@ -220,6 +235,7 @@ func TestPurgesWidenToTheirTenantOrAll(t *testing.T) {
 	require.Equal(t, []string{"sweep page/7"}, shown(mapTo(p, rows("tenant_id* id", remove("7 ?")))))
 	require.Equal(t, []string{"sweep page"}, shown(mapTo(p, rows("id*", insert("7")))))
 	require.Empty(t, p.Rules()[0].Patterns("7", false))
+	require.Empty(t, shown(mapTo(p, rows("tenant_id* id", remove("~ ?")))), "a row without a tenant")
 
 	tenant := p.Rules()[0].Purges("a/b", false)
 	require.Len(t, tenant, 2)

@@ -3,6 +3,7 @@ package mapping
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -69,24 +70,21 @@ func (l *layout) bindPurge(s *PurgeSpec, tenant int) boundPurge {
 // purge adds what a row purges, or what stands in for it where that is not known.
 func (r *boundRule) purge(p *boundPurge, w row, out *Result) {
 	tenant := r.tenantOf(w)
-	if !r.Global && tenant.State == events.Null {
-		return
-	}
 	values := map[string]events.Value{"tenant": tenant}
 	for i, c := range p.columns {
 		values[c] = w.value(p.indexes[i])
 	}
-	for _, t := range p.texts() {
-		switch missing := t.missing(values); {
-		case missing < 0:
-		case values[t.fields[missing].name()].State == events.Null:
-			return
-		default:
-			i := p.tenant
-			if f := t.fields[missing]; f.source == fromColumn {
-				i = p.index(f.column)
+	texts := p.texts()
+	if slices.ContainsFunc(texts, func(t *purgeText) bool { return t.null(values) }) {
+		return // whatever else is unknown
+	}
+	for _, t := range texts {
+		if i := t.unknown(values); i >= 0 {
+			at := p.tenant
+			if f := t.fields[i]; f.source == fromColumn {
+				at = p.index(f.column)
 			}
-			r.widen(&t.template, w, doubtOf(values[t.fields[missing].name()].State, w.old, i), missing, out)
+			r.widen(&t.template, w, doubtOf(values[t.fields[i].name()].State, w.old, at), i, out)
 			return
 		}
 	}
@@ -122,15 +120,17 @@ func (p *boundPurge) add(r *boundRule, tenant string, values map[string]events.V
 	}
 }
 
-// missing returns the first field without a value that can be written; -1 for none.
-func (t *purgeText) missing(values map[string]events.Value) int {
-	for i := range t.fields {
-		f := &t.fields[i]
-		if v := values[f.name()]; v.State != events.Present && !(v.State == events.Null && f.falls) {
-			return i
-		}
-	}
-	return -1
+// null tells whether a field without a default is NULL.
+func (t *purgeText) null(values map[string]events.Value) bool {
+	return slices.ContainsFunc(t.fields, func(f field) bool { return values[f.name()].State == events.Null && !f.falls })
+}
+
+// unknown returns the first field whose value is not known; -1 for none.
+func (t *purgeText) unknown(values map[string]events.Value) int {
+	return slices.IndexFunc(t.fields, func(f field) bool {
+		state := values[f.name()].State
+		return state == events.Absent || state == events.Unchanged
+	})
 }
 
 // fill appends the text with its values.

@@ -51,6 +51,7 @@ func TestConditionsHoldForTheOldOrTheNewRowOrAreUnknown(t *testing.T) {
 		{`row.price > 10`, insert("7 1 x -Infinity true ~"), false},
 		{`row.price == 12345678901234.5`, insert("7 1 x 12345678901234.6 true ~"), false},
 		{`row.price == 12345678901234.5`, insert("7 1 x 12345678901234.50001 true ~"), true},
+		{`row.price > 9007199254740992`, insert("7 1 x 9007199254740993 true ~"), true}, // one float64 for both
 		{`row.id >= 10`, insert("7 9 x 1 true ~"), false},
 		{`row.id == 9007199254740993`, insert("7 9007199254740992 x 1 true ~"), false},
 		{`row.live`, insert("7 1 x 1 true ~"), true},
