@@ -17,6 +17,7 @@ var mayImport = map[string][]string{
 	"internal/config":  {},
 	"cmd":              {"internal", "mapping", "pkg"},
 	"integration":      {"internal", "mapping", "pkg"},
+	"examples":         {"pkg"}, // a module of its own: what an application can do
 }
 
 // impure is what mapping must not need: it maps the same rules and the same change to the same keys, always.

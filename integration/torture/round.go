@@ -21,7 +21,7 @@ const (
 	readEvery    = 2 * time.Millisecond
 	load         = 3 * time.Second // how long a round writes
 	afterwards   = 500 * time.Millisecond
-	quietTimeout = 30 * time.Second
+	quietTimeout = time.Minute
 
 	// A fill is late now and then: a pause of the garbage collector, a busy machine, a slow network. The longest is longer
 	// than deletingAgain.
