@@ -60,6 +60,9 @@ func (r *Relay) Acked() (newest, doubt stream.Receipt) {
 	return r.publisher.Newest(), r.publisher.Doubt()
 }
 
+// Settle ends a doubt that was looked into.
+func (r *Relay) Settle(doubt stream.Receipt) { r.publisher.Settle(doubt) }
+
 // ForgetStream forgets what was acked: the stream is another one, or has lost its tail.
 func (r *Relay) ForgetStream() { r.publisher.Forget() }
 

@@ -21,7 +21,8 @@ var (
 // checkStream sees whether the stream still holds what it acked to this program. That it cannot be asked is no proof of
 // anything, and no reason to stop reading.
 func (s *Source) checkStream(ctx context.Context, created time.Time) error {
-	info, err := s.cfg.JetStream.Stream(ctx, stream.Changes)
+	newest, doubt := s.relay.Acked() // before the stream is asked, which goes on growing
+	in, err := s.cfg.JetStream.Stream(ctx, stream.Changes)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		s.relay.ForgetStream()
 		return errStreamRecreated
@@ -29,23 +30,34 @@ func (s *Source) checkStream(ctx context.Context, created time.Time) error {
 	if err != nil {
 		return nil
 	}
-	if !info.CachedInfo().Created.Equal(created) {
+	info := in.CachedInfo()
+	if !info.Created.Equal(created) {
 		s.relay.ForgetStream()
 		return errStreamRecreated
 	}
-	newest, doubt := s.relay.Acked()
-	if last := info.CachedInfo().State.LastSeq; last < newest.Seq || s.lost(ctx, info, doubt) {
+	lost, err := s.lost(ctx, in, doubt)
+	if err != nil {
+		return nil
+	}
+	s.relay.Settle(doubt)
+	if info.State.LastSeq < newest.Seq || lost {
 		s.relay.ForgetStream()
-		return fmt.Errorf("%w: its last sequence is %d, and %d was acked", errStreamTruncated, last, max(newest.Seq, doubt.Seq))
+		return fmt.Errorf("%w: its last sequence is %d, and %d was acked", errStreamTruncated, info.State.LastSeq, max(newest.Seq, doubt.Seq))
 	}
 	return nil
 }
 
-// lost looks for a message that was acked and is in doubt.
-func (s *Source) lost(ctx context.Context, in jetstream.Stream, doubt stream.Receipt) bool {
+// lost looks for a message that was acked and is in doubt. An error is a stream that cannot be asked.
+func (s *Source) lost(ctx context.Context, in jetstream.Stream, doubt stream.Receipt) (bool, error) {
 	if doubt.Seq == 0 {
-		return false
+		return false, nil
 	}
 	m, err := in.GetMsg(ctx, doubt.Seq)
-	return err != nil || m.Header.Get(jetstream.MsgIDHeader) != doubt.ID
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return m.Header.Get(jetstream.MsgIDHeader) != doubt.ID, nil
 }

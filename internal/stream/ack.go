@@ -27,13 +27,20 @@ func (p *Publisher) Newest() Receipt {
 }
 
 // Doubt returns a message that the stream acked and may have lost since: after it, another one was stored at no higher a
-// sequence. It is told of once; Seq is 0 where there is none.
+// sequence. Seq is 0 where there is none.
 func (p *Publisher) Doubt() Receipt {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	doubt := p.doubt
-	p.doubt = Receipt{}
-	return doubt
+	return p.doubt
+}
+
+// Settle ends a doubt that was looked into.
+func (p *Publisher) Settle(doubt Receipt) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.doubt == doubt {
+		p.doubt = Receipt{}
+	}
 }
 
 // Forget makes [Publisher.Newest] and [Publisher.Doubt] start over: the stream is another one.

@@ -16,11 +16,20 @@ import (
 const (
 	retryFirst = 100 * time.Millisecond
 	retryMost  = 30 * time.Second
+
+	backlogBegins = 10_000 // messages per second that one worker takes
+	backlogEnds   = 5_000
+	backlogWait   = 5 * time.Millisecond
+	rateWindow    = 20 * time.Millisecond
 )
 
 // worker takes batches, one after the other.
 type worker struct {
 	c *Consumer
+
+	busy   bool      // many messages come
+	window time.Time // since when those that were taken are counted
+	taken  int
 
 	mu    sync.Mutex
 	batch []*nats.Msg // in hand; its slots are written only by run, while it is not handed to the handler
@@ -38,6 +47,7 @@ func (w *worker) run(ctx, working context.Context, handler Handler) {
 		case <-in.over:
 			continue
 		case m := <-in.messages:
+			w.linger(ctx)
 			if w.gather(in, m); len(w.batch) == 0 {
 				continue
 			}
@@ -49,6 +59,26 @@ func (w *worker) run(ctx, working context.Context, handler Handler) {
 		failures++
 		pause(ctx, retryDelay(failures))
 	}
+}
+
+// linger lets more messages come while many do. Handling each as it comes costs several times as much, at both ends and in
+// between; below the rate at which this begins nothing waits.
+func (w *worker) linger(ctx context.Context) {
+	if w.busy {
+		pause(ctx, backlogWait)
+	}
+}
+
+// pace looks at the end of each window whether many messages come.
+func (w *worker) pace(n int) {
+	w.taken += n
+	elapsed := time.Since(w.window)
+	if elapsed < rateWindow {
+		return
+	}
+	rate := float64(w.taken) / elapsed.Seconds()
+	w.busy = rate >= backlogBegins || w.busy && rate >= backlogEnds
+	w.window, w.taken = time.Now(), 0
 }
 
 // gather fills the batch with the first message and whatever waits behind it.
@@ -69,6 +99,7 @@ func (w *worker) gather(in *intake, first *nats.Msg) {
 	in.touch()
 	in.pull.used(len(batch) + gone)
 	w.batch, w.from = batch, in
+	w.pace(len(batch))
 }
 
 func next(in *intake) *nats.Msg {

@@ -77,7 +77,7 @@ func Connect(ctx context.Context, cfg Config) (*Conn, error) {
 		pgCfg.RuntimeParams[name] = value
 	}
 	in := &socket{}
-	pgCfg.BuildFrontend = in.frontend
+	pgCfg.BuildFrontend, pgCfg.DialFunc = in.frontend, dial
 	pg, err := pgconn.ConnectConfig(ctx, pgCfg)
 	if err != nil {
 		return nil, fmt.Errorf("open replication connection: %w", err)

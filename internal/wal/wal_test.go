@@ -102,9 +102,10 @@ func (r *rig) stream(t *testing.T, h wal.Handler) (stop func() error) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
+	from := r.confirmed(t)
 	go func() {
 		defer conn.Close()
-		done <- conn.Stream(ctx, r.confirmed(t), h)
+		done <- conn.Stream(ctx, from, h)
 	}()
 	t.Cleanup(cancel)
 	return func() error {
@@ -209,7 +210,6 @@ func TestAnIdleServerIsHeard(t *testing.T) {
 	r := newRig(t)
 	h := &reader{}
 	stop := r.stream(t, h)
-	var end events.LSN
 	r.db.Exec(t, "CREATE TABLE unwatched AS SELECT g FROM generate_series(1, 1000) g")
 	var text string
 	require.NoError(t, r.conn.QueryRow(t.Context(), "SELECT pg_current_wal_lsn()::text").Scan(&text))
@@ -233,4 +233,18 @@ func TestTheURLsPasswordIsNotInErrors(t *testing.T) {
 	_, err = wal.ParseURL("postgres://u:hunter2@127.0.0.1:port/db")
 	require.Error(t, err)
 	require.NotContains(t, err.Error(), "hunter2")
+}
+
+func TestABacklogOfMoreThanTheSocketHoldsIsReadWhole(t *testing.T) {
+	r := newRig(t)
+	r.db.Exec(t, "INSERT INTO a SELECT g, repeat('x', 300) FROM generate_series(1, 100000) g")
+	h := &reader{}
+	stop := r.stream(t, h)
+	testkit.Eventually(t, 60*time.Second, func() error {
+		if h.count() < 100003 {
+			return fmt.Errorf("%d messages", h.count())
+		}
+		return nil
+	})
+	require.NoError(t, stop())
 }
