@@ -159,3 +159,12 @@ func ExampleFreshness() {
 	// max-age=10, s-maxage=3600, stale-if-error=86400
 	// private, max-age=60
 }
+
+// The guard of a key is what an invalidation removes together with it.
+func ExampleGuardKey() {
+	fmt.Println(cache.GuardKey("tenant:7:user:42"))
+	fmt.Println(cache.GuardKey("tenant:{7}:user:42"))
+	// Output:
+	// {tenant:7:user:42}:walfence-guard
+	// tenant:{7}:user:42:walfence-guard:tagged
+}

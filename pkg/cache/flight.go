@@ -53,13 +53,6 @@ func (fs *flights[T]) join(key flightKey, leader bool) (*flight[T], role) {
 	return f, follow
 }
 
-// lead notes that a reader that watched loads after all.
-func (fs *flights[T]) lead(f *flight[T]) {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	f.led = true
-}
-
 // finish hands got to all that follow. Only the first call counts: the guard's leader and one that loads too may share
 // a flight.
 func (fs *flights[T]) finish(f *flight[T], got *entry[T]) {

@@ -32,8 +32,10 @@ func (f Freshness) String() string {
 		name string
 		d    time.Duration
 	}{
-		{"max-age", f.MaxAge}, {"s-maxage", f.SharedMaxAge},
-		{"stale-while-revalidate", f.StaleWhileRevalidate}, {"stale-if-error", f.StaleIfError},
+		{"max-age", f.MaxAge},
+		{"s-maxage", f.SharedMaxAge},
+		{"stale-while-revalidate", f.StaleWhileRevalidate},
+		{"stale-if-error", f.StaleIfError},
 	} {
 		if p.d > 0 && !(f.Private && p.name == "s-maxage") {
 			parts = append(parts, p.name+"="+strconv.Itoa(int(p.d.Seconds())))

@@ -89,6 +89,9 @@ func (c *Cache[T]) store(ctx context.Context, k flightKey, seen sight, m *Miss, 
 
 // refresh loads a value again in the background, unless somebody does already.
 func (c *Cache[T]) refresh(ctx context.Context, key string, load Load[T]) {
+	if withoutFill(ctx) {
+		return // its loader may read what is not committed
+	}
 	f, role := c.flights.join(flightKey{key: key}, false) // no guard yet: one at a time per process
 	if role == follow {
 		return

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/sony/gobreaker/v2"
 )
 
 // found is what Redis said of a key: a value, or the guard of its miss.
@@ -73,6 +74,7 @@ func (c *Cache[T]) ask(ctx context.Context, key string) (f found, err error) {
 		return err
 	})
 	if err != nil {
+		c.giveUp(ctx, flightKey{key, id}, err)
 		return f, err
 	}
 	return understand(reply, id)
@@ -112,8 +114,20 @@ func (c *Cache[T]) takeGuard(ctx context.Context, key string) (guard string, lea
 		guard, err = guardScript.Run(ctx, c.redis.client, []string{GuardKey(key)}, id, c.opt.GuardTTL.Milliseconds()).Text()
 		return err
 	})
+	if err != nil {
+		c.giveUp(ctx, flightKey{key, id}, err)
+		return "", false, err
+	}
 	guard = strings.TrimSuffix(guard, waited)
-	return guard, guard == id, err
+	return guard, guard == id, nil
+}
+
+// giveUp releases, in the background, a guard that may have been taken though no answer came: or readers would wait for a
+// load that nobody makes until it expires.
+func (c *Cache[T]) giveUp(ctx context.Context, k flightKey, err error) {
+	if !errors.Is(err, gobreaker.ErrOpenState) && !errors.Is(err, gobreaker.ErrTooManyRequests) {
+		c.spawn(func() { c.release(ctx, k) })
+	}
 }
 
 // fill reports whether the guard still stood, and the value was stored.

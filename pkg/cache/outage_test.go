@@ -165,3 +165,30 @@ func TestOneServerThatIsAwayDoesNotCutOffTheOthers(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, l.calls)
 }
+
+func TestAGuardThatWasTakenUnansweredIsGivenUp(t *testing.T) {
+	client := testkit.Redis(t).Client(t)
+	c := open[string](t, client, cache.Options{Timeout: 100 * time.Millisecond, GuardTTL: time.Hour, OutageLoads: -1})
+	require.NoError(t, client.Do(t.Context(), "CLIENT", "PAUSE", "150", "WRITE").Err())
+	l := loads[string]{value: "v"}
+	_, err := c.Get(t.Context(), "k", l.load)
+	require.ErrorIs(t, err, cache.ErrUnavailable)
+	eventually(t, func() bool {
+		got, err := c.Get(t.Context(), "k", l.load)
+		return err == nil && got == "v" && l.calls == 1
+	}, "readers wait for nobody")
+}
+
+func TestAReadWithoutFillNeitherReplacesNorRefreshes(t *testing.T) {
+	client := testkit.Redis(t).Client(t)
+	c := open[string](t, client, cache.Options{TTL: time.Minute, Stale: time.Minute, Jitter: -1})
+	for _, value := range []string{`"old"`, "not JSON"} {
+		require.NoError(t, client.Set(t.Context(), "k", value, 30*time.Second).Err())
+		l := loads[string]{value: "uncommitted"}
+		_, err := c.Get(cache.WithoutFill(t.Context()), "k", l.load)
+		require.NoError(t, err)
+		c.Close() // waits for what runs in the background
+		require.Equal(t, value, client.Get(t.Context(), "k").Val())
+		require.EqualValues(t, 1, client.DBSize(t.Context()).Val(), "no guard either")
+	}
+}

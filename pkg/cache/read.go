@@ -74,6 +74,9 @@ func (r *read[T]) answer(ctx context.Context, found found) (entry[T], bool) {
 
 // replace loads while a value is there that cannot be served.
 func (r *read[T]) replace(ctx context.Context) (entry[T], bool) {
+	if withoutFill(ctx) {
+		return r.loadOnly(ctx), true
+	}
 	guard, leader, err := r.c.takeGuard(ctx, r.key)
 	if err != nil {
 		value, err := r.withoutRedis(ctx, err)
@@ -91,8 +94,7 @@ func (r *read[T]) replace(ctx context.Context) (entry[T], bool) {
 // invalidation came between, so what one reads is new enough for the other.
 func (r *read[T]) miss(ctx context.Context, guard string, leader bool) (entry[T], bool) {
 	if withoutFill(ctx) {
-		e := r.loadOnly(ctx)
-		return e, true
+		return r.loadOnly(ctx), true
 	}
 	f, role := r.c.flights.join(flightKey{r.key, guard}, leader)
 	if role == lead {

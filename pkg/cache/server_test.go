@@ -2,7 +2,6 @@ package cache_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -74,6 +73,6 @@ func eventually(t testing.TB, check func() bool, format string, args ...any) {
 		if check() {
 			return nil
 		}
-		return errors.New(fmt.Sprintf(format, args...))
+		return fmt.Errorf(format, args...)
 	})
 }
