@@ -17,6 +17,11 @@ func main() {
 // grammar is what invalidator can be asked to do.
 type grammar struct {
 	Run     runCommand     `cmd:"" help:"Apply invalidations until told to stop."`
+	Check   checkCommand   `cmd:"" help:"Say all that is wrong with rules, and with a database, that they do not fit it."`
+	Explain explainCommand `cmd:"" help:"Say what a change leads to, and for every rule that does nothing, why."`
+	Test    testCommand    `cmd:"" help:"Run tests of rules, without any server."`
+	Diff    diffCommand    `cmd:"" help:"Replay stored changes under two versions of rules, and show what differs."`
+	Keys    keysCommand    `cmd:"" help:"Write functions that build the keys of the rules, in Go or TypeScript."`
 	Sweep   sweepCommand   `cmd:"" help:"Remove everything that rules can have put into the caches."`
 	Tail    tailCommand    `cmd:"" help:"Show changes and applied invalidations as they happen."`
 	Version versionCommand `cmd:"" help:"Show which program this is."`

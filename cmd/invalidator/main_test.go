@@ -222,8 +222,12 @@ func TestMistakesArePrintedAllAtOnceAndExitWithTwo(t *testing.T) {
 		require.Contains(t, stderr, want)
 	}
 	for _, args := range [][]string{
-		{"run", "--rules", "/nonexisting"}, {"run", "--workers", "0"}, {"sweep"}, {"sweep", "--all", "--tenant", "7"},
-		{"tail", "--only", "everything"}, {"unknown"},
+		{"run", "--rules", "/nonexisting"},
+		{"run", "--workers", "0"},
+		{"sweep"},
+		{"sweep", "--all", "--tenant", "7"},
+		{"tail", "--only", "everything"},
+		{"unknown"},
 	} {
 		code, _, stderr := invoke(t.Context(), map[string]string{"RULES": writeRules(t, rules)}, args...)
 		require.Equal(t, 2, code, "%v: %s", args, stderr)
