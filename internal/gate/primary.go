@@ -44,15 +44,6 @@ func ReadServer(row [][]byte) (Server, error) {
 	return Server{System: uint64(system), Timeline: uint32(timeline), Started: string(row[2])}, nil
 }
 
-// Synchronous is the error of a gate whose own walsender PostgreSQL counts among its synchronous standbys. Commits wait for
-// our confirm and we for the commits: the application would hang.
-type Synchronous struct{ Name string }
-
-func (e *Synchronous) Error() string {
-	return fmt.Sprintf("synchronous_standby_names makes this reader (application_name %q) a synchronous standby, so commits would wait "+
-		"for it for ever: name the real standbys there instead of \"*\", and not %q", e.Name, e.Name)
-}
-
 // Primary asks the server that streams for snapshots, over an ordinary connection of its own. It serves one goroutine.
 type Primary struct {
 	conn      *pgconn.PgConn

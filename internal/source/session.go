@@ -29,6 +29,9 @@ func (s *Source) session(ctx context.Context) error {
 	if c.admin, err = Connect(ctx, s.cfg.URL); err != nil {
 		return err
 	}
+	if err := gate.CheckStandbyNames(ctx, c.admin.PgConn()); err != nil {
+		return err
+	}
 	prep, err := s.prepare(ctx, c.admin)
 	if err != nil {
 		return err
