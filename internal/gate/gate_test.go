@@ -90,6 +90,7 @@ func TestNothingPassesBeforeItIsVisibleAndEverythingPassesAfter(t *testing.T) {
 			waiting := map[uint64]bool{}
 			var open []uint64
 			for range rapid.IntRange(1, 40).Draw(rt, "steps") {
+				synctest.Wait()
 				switch rapid.IntRange(0, 3).Draw(rt, "step") {
 				case 0:
 					open = append(open, s.begin())

@@ -69,15 +69,22 @@ func NewPrimary(ctx context.Context, conn *pgconn.PgConn, server Server, walsend
 
 // Snapshot is a [Query].
 func (p *Primary) Snapshot(ctx context.Context) (Snapshot, error) {
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	if time.Since(p.checked) > synchronousEvery {
-		if err := p.checkSynchronous(ctx); err != nil {
+	if ctx.Err() != nil {
+		return Snapshot{}, ctx.Err()
+	}
+	// A deadline on the socket, and a background context: for any other, pgconn starts a goroutine and waits for its end,
+	// which takes as long as the query.
+	now := time.Now()
+	if err := p.conn.Conn().SetDeadline(now.Add(queryTimeout)); err != nil {
+		return Snapshot{}, fmt.Errorf("set deadline: %w", err)
+	}
+	if now.Sub(p.checked) > synchronousEvery {
+		if err := p.checkSynchronous(context.Background()); err != nil {
 			return Snapshot{}, err
 		}
-		p.checked = time.Now()
+		p.checked = now
 	}
-	res := p.conn.ExecPrepared(ctx, snapshotName, nil, nil, nil).Read()
+	res := p.conn.ExecPrepared(context.Background(), snapshotName, nil, nil, nil).Read()
 	if res.Err != nil {
 		return Snapshot{}, res.Err
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,6 +70,7 @@ func (u *unpolled) transfer(which int, events int16, move func() (int, error)) (
 		if wait <= 0 {
 			return 0, os.ErrDeadlineExceeded
 		}
+		runtime.Gosched() // what was just read has made others ready, who need this thread
 		fds := []unix.PollFd{{Fd: int32(u.fd), Events: events}}
 		if _, err := unix.Poll(fds, int(wait/time.Millisecond)+1); err != nil && !errors.Is(err, unix.EINTR) {
 			return 0, os.NewSyscallError("poll", err)
