@@ -166,19 +166,6 @@ func TestOneServerThatIsAwayDoesNotCutOffTheOthers(t *testing.T) {
 	require.Equal(t, 1, l.calls)
 }
 
-func TestAGuardThatWasTakenUnansweredIsGivenUp(t *testing.T) {
-	client := testkit.Redis(t).Client(t)
-	c := open[string](t, client, cache.Options{Timeout: 100 * time.Millisecond, GuardTTL: time.Hour, OutageLoads: -1})
-	require.NoError(t, client.Do(t.Context(), "CLIENT", "PAUSE", "150", "WRITE").Err())
-	l := loads[string]{value: "v"}
-	_, err := c.Get(t.Context(), "k", l.load)
-	require.ErrorIs(t, err, cache.ErrUnavailable)
-	eventually(t, func() bool {
-		got, err := c.Get(t.Context(), "k", l.load)
-		return err == nil && got == "v" && l.calls == 1
-	}, "readers wait for nobody")
-}
-
 func TestAReadWithoutFillNeitherReplacesNorRefreshes(t *testing.T) {
 	client := testkit.Redis(t).Client(t)
 	c := open[string](t, client, cache.Options{TTL: time.Minute, Stale: time.Minute, Jitter: -1})
