@@ -30,8 +30,8 @@ const (
 	deadLettersMaxAge   = 30 * 24 * time.Hour
 
 	// A publisher repeats a message within seconds. The server keeps every id of this window in memory, about 150 bytes
-	// each: two minutes of 60,000 messages a second would be a gigabyte. A repeat that it does not see does no harm.
-	duplicates = 5 * time.Second
+	// each: two minutes of 60,000 messages a second would be a gigabyte, and marking them a tenth of the time. A repeat that it does not see does no harm.
+	duplicates = 2 * time.Second
 	// shortest that JetStream has: for a stream whose messages have no ids, off.
 	noDuplicates = 100 * time.Millisecond
 )
