@@ -34,6 +34,29 @@ type all struct {
 
 func (a *all) Run(ctx context.Context, env *Env) error { return a.returns(ctx, a, env) }
 
+// shared is how a program's commands share groups.
+type shared struct {
+	CDC `embed:"" group:"cdc"`
+}
+
+type sharing struct {
+	shared
+	Redis `embed:"" group:"Redis"`
+}
+
+func (sharing) Run() error { return nil }
+
+func TestGroupsWithinAnUnexportedStructAreCheckedToo(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	p := Program{Name: "test", Grammar: &struct {
+		Run sharing `cmd:""`
+	}{}}
+	code := Main(t.Context(), p, []string{"run"}, []string{"CDC_SLOT=Upper-Case", "REDIS_URL=x"}, &stdout, &stderr)
+	require.Equal(t, CodeMistake, code)
+	require.Contains(t, stderr.String(), "CDC_SLOT")
+	require.Contains(t, stderr.String(), "REDIS_URL")
+}
+
 type quiet struct{}
 
 func (quiet) Run() error { return ErrQuiet }

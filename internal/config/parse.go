@@ -154,12 +154,14 @@ func collect(v reflect.Value, problems *Problems) {
 	if v.Kind() != reflect.Struct {
 		return
 	}
-	if c, ok := v.Interface().(Checker); ok {
-		*problems = append(*problems, c.Check()...)
+	if v.CanInterface() { // an embedded group of an unexported type is not asked itself, but those in it are
+		if c, ok := v.Interface().(Checker); ok {
+			*problems = append(*problems, c.Check()...)
+		}
 	}
 	for i := range v.NumField() {
 		field := v.Type().Field(i)
-		if _, embed := field.Tag.Lookup("embed"); field.IsExported() && (embed || field.Anonymous) {
+		if _, embed := field.Tag.Lookup("embed"); field.Anonymous || embed && field.IsExported() {
 			collect(v.Field(i), problems)
 		}
 	}
