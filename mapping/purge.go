@@ -2,7 +2,7 @@ package mapping
 
 import (
 	"fmt"
-	"net/http"
+	"net/textproto"
 	"regexp"
 	"slices"
 	"strings"
@@ -31,7 +31,7 @@ type PurgeSpec struct {
 type PurgeRequest struct {
 	Method string
 	URL    string
-	Header http.Header `json:"-"`
+	Header textproto.MIMEHeader `json:"-"`
 	Body   []byte      `json:"-"` // nil for none, else JSON
 }
 
@@ -186,9 +186,6 @@ func (r *ruleSource) checkPurgeTenant(item *yaml.Node, s *PurgeSpec, keyed bool)
 	}
 }
 
-// rowPlaceholders returns nil, for any column, {tenant} where there is one included.
-func (r *ruleSource) rowPlaceholders() []string { return nil }
-
 // purgeRequest reads a request whose placeholders are among known; nil known: those of a row; empty known: none.
 func (r *ruleSource) purgeRequest(item *yaml.Node, fields map[string]*yaml.Node, known []string) *purgeRequest {
 	q := &purgeRequest{method: "PURGE"}
@@ -232,7 +229,7 @@ func (r *ruleSource) purgeHeaders(n *yaml.Node, q *purgeRequest, known []string)
 			continue
 		}
 		if t := r.purgeText(v, fmt.Sprintf("header %q", name.Value), inHeader, known); t != nil {
-			q.headers = append(q.headers, purgeHeader{http.CanonicalHeaderKey(name.Value), t})
+			q.headers = append(q.headers, purgeHeader{textproto.CanonicalMIMEHeaderKey(name.Value), t})
 		}
 	}
 }

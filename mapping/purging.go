@@ -2,7 +2,7 @@ package mapping
 
 import (
 	"encoding/json"
-	"net/http"
+	"net/textproto"
 	"slices"
 	"strconv"
 	"strings"
@@ -150,7 +150,7 @@ func (t *purgeText) fill(dst []byte, values map[string]events.Value) []byte {
 
 // render makes a request. Where keys is set, a text of the body that is only {keys} becomes the list.
 func (q *purgeRequest) render(fill func([]byte, *purgeText) []byte, keys []string) *PurgeRequest {
-	out := &PurgeRequest{Method: q.method, URL: string(fill(nil, q.url)), Header: http.Header{}}
+	out := &PurgeRequest{Method: q.method, URL: string(fill(nil, q.url)), Header: textproto.MIMEHeader{}}
 	for _, h := range q.headers {
 		out.Header.Add(h.name, string(fill(nil, h.text)))
 	}

@@ -217,18 +217,6 @@ func (t *template) has(s source) bool {
 	return false
 }
 
-// expand returns the template once per version, or itself where it does not name the version.
-func (t *template) expand(versions []string) []*template {
-	if !t.has(fromVersion) {
-		return []*template{t}
-	}
-	out := make([]*template, len(versions))
-	for i, v := range versions {
-		out[i] = t.fill(fromVersion, v)
-	}
-	return out
-}
-
 // fill returns the template with all placeholders of one source replaced by text as it stands in keys.
 func (t *template) fill(s source, text string) *template {
 	out := &template{literals: []string{t.literals[0]}}

@@ -31,8 +31,11 @@ var (
 		Columns: []pgoutput.RelationColumn{{Key: true, Name: "id", Type: 20, Modifier: -1}, {Name: "note", Type: 1043, Modifier: 24}},
 	}
 	tuple = pgoutput.Tuple{
-		{Kind: pgoutput.ColumnText, Data: []byte("42")}, {Kind: pgoutput.ColumnNull},
-		{Kind: pgoutput.ColumnUnchanged}, {Kind: pgoutput.ColumnBinary, Data: []byte{0, 1}}, {Kind: pgoutput.ColumnText, Data: []byte{}},
+		{Kind: pgoutput.ColumnText, Data: []byte("42")},
+		{Kind: pgoutput.ColumnNull},
+		{Kind: pgoutput.ColumnUnchanged},
+		{Kind: pgoutput.ColumnBinary, Data: []byte{0, 1}},
+		{Kind: pgoutput.ColumnText, Data: []byte{}},
 	}
 )
 

@@ -21,8 +21,10 @@ func newMetrics(reg prometheus.Registerer, r *Relay) *Metrics {
 		transactions: prometheus.NewCounter(prometheus.CounterOpts{Name: "walfence_cdc_transactions_total", Help: "Commits read from PostgreSQL."}),
 		changes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "walfence_cdc_changes_total", Help: "Row changes and truncates read, of all published tables."}),
 		retries:      prometheus.NewCounter(prometheus.CounterOpts{Name: "walfence_cdc_publish_retries_total", Help: "Attempts to publish that were given up and begun again."}),
-		widened: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "walfence_cdc_widened_total",
-			Help: "Changes that could not be told exactly and became a sweep, by reason."}, []string{"reason"}),
+		widened: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "walfence_cdc_widened_total",
+			Help: "Changes that could not be told exactly and became a sweep, by reason.",
+		}, []string{"reason"}),
 	}
 	reg.MustRegister(m.transactions, m.changes, m.retries, m.widened, &gauges{r: r})
 	return m

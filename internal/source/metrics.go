@@ -49,10 +49,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "walfence_" + name, Help: help})
 	}
 	m := &metrics{
-		sessions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "walfence_cdc_sessions_total",
-			Help: "Replication sessions that began and ended."}, []string{"what"}),
-		epochs: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "walfence_cdc_epochs_total",
-			Help: "Epochs begun, by why continuity could not be proved."}, []string{"reason"}),
+		sessions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "walfence_cdc_sessions_total",
+			Help: "Replication sessions that began and ended.",
+		}, []string{"what"}),
+		epochs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "walfence_cdc_epochs_total",
+			Help: "Epochs begun, by why continuity could not be proved.",
+		}, []string{"reason"}),
 		read:           prometheus.NewCounter(prometheus.CounterOpts{Name: "walfence_cdc_read_bytes_total", Help: "Bytes read from the replication connection."}),
 		problems:       gauge("cdc_table_problems", "Tables of the rules that do not fit the database."),
 		confirmLag:     gauge("cdc_confirm_lag_bytes", "WAL written and not confirmed."),

@@ -162,8 +162,10 @@ func (c *Conn) send(clock time.Time, askBack bool) error {
 	}
 	position := pglogrepl.LSN(c.confirmed)
 	err := pglogrepl.SendStandbyStatusUpdate(context.Background(), c.pg,
-		pglogrepl.StandbyStatusUpdate{WALWritePosition: position, WALFlushPosition: position, WALApplyPosition: position,
-			ClientTime: clock, ReplyRequested: askBack})
+		pglogrepl.StandbyStatusUpdate{
+			WALWritePosition: position, WALFlushPosition: position, WALApplyPosition: position,
+			ClientTime: clock, ReplyRequested: askBack,
+		})
 	if err != nil {
 		return fmt.Errorf("send status: %w", err)
 	}

@@ -79,7 +79,8 @@ func TestWhatIsEncodedIsDecodedToTheSame(t *testing.T) {
 func TestRowsOfATableOfWhichNoColumnIsNeededAreStillRows(t *testing.T) {
 	want := events.Event{Version: events.Version, Kind: events.KindRows, Source: "shop", Table: events.Table{Schema: "public", Name: "settings"}}
 	want.Changes = []events.Change{
-		{Op: events.Insert, New: []events.Value{}}, {Op: events.Update, New: []events.Value{}, Old: []events.Value{}},
+		{Op: events.Insert, New: []events.Value{}},
+		{Op: events.Update, New: []events.Value{}, Old: []events.Value{}},
 		{Op: events.Delete, Old: []events.Value{}},
 	}
 	var got events.Event
