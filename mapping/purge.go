@@ -32,7 +32,7 @@ type PurgeRequest struct {
 	Method string
 	URL    string
 	Header textproto.MIMEHeader `json:"-"`
-	Body   []byte      `json:"-"` // nil for none, else JSON
+	Body   []byte               `json:"-"` // nil for none, else JSON
 }
 
 // Purge is one thing to purge. Those of one Spec that have a Key go into requests made by [PurgeSpec.Batch]; others have a
