@@ -14,7 +14,7 @@ func refuse(p *mapping.Program) error {
 	needs := p.Needs()
 	var missing []string
 	for name, needed := range map[string]bool{
-		"refresh": needs.Refreshes, "through": needs.Lookups, "purge": needs.Purges, "repeat": needs.Repeats,
+		"refresh": needs.Refreshes, "through": needs.Lookups, "purge": needs.Purges,
 	} {
 		if needed {
 			missing = append(missing, name)

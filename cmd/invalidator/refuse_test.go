@@ -17,6 +17,6 @@ func TestRulesThatAskForWhatIsNotDoneYetAreRefused(t *testing.T) {
 	}
 	require.NoError(t, refuse(program("")))
 	require.EqualError(t, refuse(program(", repeat: [1s], refresh: [{key: y, query: SELECT 1, ttl: 1m}]")),
-		"the rules use refresh, repeat, which this version cannot do yet")
+		"the rules use refresh, which this version cannot do yet")
 	require.EqualError(t, refuse(program(", through: SELECT a FROM t WHERE id = :id")), "the rules use through, which this version cannot do yet")
 }

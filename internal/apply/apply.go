@@ -78,12 +78,13 @@ func New(opt Options) *Applier {
 	return a
 }
 
-// Run does the sweeps that messages ask for, and keeps an eye on the caches, until ctx ends.
+// Run does the sweeps that messages ask for, removes again what rules repeat, and keeps an eye on the caches, until ctx ends.
 func (a *Applier) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, c := range a.caches {
 		wg.Go(func() { c.sweeper.run(ctx) })
 		wg.Go(func() { c.watch(ctx) })
+		wg.Go(func() { c.repeater.run(ctx) })
 	}
 	wg.Wait()
 }
@@ -105,6 +106,7 @@ func (a *Applier) Handle(ctx context.Context, messages []*nats.Msg) error {
 		return err
 	}
 	b.observe(time.Now())
+	b.repeat()
 	if err := a.publish(ctx, b.feed()); err != nil {
 		return err
 	}

@@ -20,7 +20,9 @@ type batch struct {
 	result mapping.Result
 
 	caches  []removals             // by cache
-	counts  map[*mapping.Rule]int  // keys by rule
+	again   map[again]*removals    // what is to be removed again; memory of its own
+	deletes map[*mapping.Rule]int  // keys by rule
+	bumps   map[*mapping.Rule]int  // scopes by rule
 	commits []time.Time            // of events with rows
 	asking  []*nats.Msg            // messages that need sweeps
 	sweeps  map[requestKey]Request // what they need, each once
@@ -29,44 +31,30 @@ type batch struct {
 	newest  time.Time
 }
 
-// removals are the keys that one cache loses.
-type removals struct {
-	keys   []string
-	seen   map[string]struct{}
-	groups map[group]*told
-}
-
-// group is a tenant's keys, or where global, those without a tenant.
-type group struct {
-	tenant string
-	global bool
-}
-
-// told is what the feed says of one group.
-type told struct {
-	keys     []string
-	rules    []*mapping.Rule
-	position events.Position
-	time     time.Time
+// again says from which cache, and after what time.
+type again struct {
+	cache int
+	after time.Duration
 }
 
 func newBatch(a *Applier) *batch {
-	b := &batch{a: a, counts: map[*mapping.Rule]int{}, sweeps: map[requestKey]Request{}, caches: make([]removals, len(a.caches))}
+	b := &batch{
+		a: a, deletes: map[*mapping.Rule]int{}, bumps: map[*mapping.Rule]int{}, again: map[again]*removals{},
+		sweeps: map[requestKey]Request{}, caches: make([]removals, len(a.caches)),
+	}
 	for i := range b.caches {
-		b.caches[i] = removals{seen: map[string]struct{}{}, groups: map[group]*told{}}
+		b.caches[i] = newRemovals()
 	}
 	return b
 }
 
 func (b *batch) reset() {
 	for i := range b.caches {
-		c := &b.caches[i]
-		clear(c.keys)
-		c.keys = c.keys[:0]
-		clear(c.seen)
-		clear(c.groups)
+		b.caches[i].reset()
 	}
-	clear(b.counts)
+	clear(b.again)
+	clear(b.deletes)
+	clear(b.bumps)
 	clear(b.sweeps)
 	b.commits, b.asking, b.newer, b.highest, b.newest = b.commits[:0], nil, nil, events.Position{}, time.Time{}
 }
@@ -112,36 +100,35 @@ func (b *batch) cover(p events.Position, t time.Time) {
 
 // key notes a key to remove, unless the batch has it already.
 func (b *batch) key(k *mapping.Key) {
-	c := &b.caches[k.Cache]
-	if _, again := c.seen[k.Key]; again {
-		return
-	}
-	c.seen[k.Key] = struct{}{}
-	c.keys = append(c.keys, k.Key)
-	b.counts[k.Rule]++
-	g := group{tenant: k.Tenant, global: k.Rule.Global}
-	t := c.groups[g]
-	if t == nil {
-		t = &told{}
-		c.groups[g] = t
-	}
-	t.add(k, &b.event)
-}
-
-func (t *told) add(k *mapping.Key, e *events.Event) {
-	t.keys = append(t.keys, k.Key)
-	if e.Position.Compare(t.position) > 0 {
-		t.position = e.Position
-	}
-	if e.Time.After(t.time) {
-		t.time = e.Time
-	}
-	for _, r := range t.rules {
-		if r == k.Rule {
-			return
+	if b.caches[k.Cache].add(k, &b.event) {
+		if k.Scope == "" {
+			b.deletes[k.Rule]++
+		} else {
+			b.bumps[k.Rule]++
 		}
 	}
-	t.rules = append(t.rules, k.Rule)
+	for _, after := range k.Rule.Repeat {
+		b.removeAgain(after, k)
+	}
+}
+
+// removeAgain notes a key to remove once more after a time.
+func (b *batch) removeAgain(after time.Duration, k *mapping.Key) {
+	later := again{k.Cache, after}
+	r := b.again[later]
+	if r == nil {
+		made := newRemovals()
+		r = &made
+		b.again[later] = r
+	}
+	r.add(k, &b.event)
+}
+
+// repeat hands over what is to be removed again.
+func (b *batch) repeat() {
+	for later, r := range b.again {
+		b.a.caches[later.cache].repeater.remove(later.after, r)
+	}
 }
 
 // widened notes the sweeps that the event at hand leads to.
@@ -223,8 +210,11 @@ func (b *batch) observe(now time.Time) {
 	for _, t := range b.commits {
 		b.a.metrics.latency.Observe(now.Sub(t).Seconds())
 	}
-	for rule, n := range b.counts {
+	for rule, n := range b.deletes {
 		b.a.metrics.keys.WithLabelValues(rule.Name, "delete").Add(float64(n))
+	}
+	for rule, n := range b.bumps {
+		b.a.metrics.keys.WithLabelValues(rule.Name, "bump").Add(float64(n))
 	}
 }
 

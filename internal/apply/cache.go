@@ -28,11 +28,12 @@ const (
 // cacheState is one cache, with what is known of its health.
 type cacheState struct {
 	Cache
-	index   int
-	alone   bool // there is no other cache that would have to wait
-	a       *Applier
-	breaker *gobreaker.CircuitBreaker[struct{}]
-	sweeper *sweeper
+	index    int
+	alone    bool // there is no other cache that would have to wait
+	a        *Applier
+	breaker  *gobreaker.CircuitBreaker[struct{}]
+	sweeper  *sweeper
+	repeater *repeater
 
 	mu       sync.Mutex
 	since    time.Time // of the first failure since the last success; zero: all is well
@@ -43,7 +44,7 @@ type cacheState struct {
 
 func newCacheState(a *Applier, c Cache, rate int) *cacheState {
 	s := &cacheState{Cache: c, a: a, index: len(a.caches), alone: len(a.program.Caches()) == 1}
-	s.sweeper = newSweeper(s, rate)
+	s.sweeper, s.repeater = newSweeper(s, rate), newRepeater(s)
 	s.breaker = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 		Name: c.Name, Timeout: probeEvery,
 		ReadyToTrip:  func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= tripAfter },
@@ -71,7 +72,7 @@ func (s *cacheState) watch(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
-		_ = s.retryUntil(ctx, s.Client.Ping, func() bool { return false }) // what fails shows in readiness
+		_ = s.retryUntil(ctx, s.Client.Ping, never) // what fails shows in readiness
 		select {
 		case <-ctx.Done():
 			return

@@ -26,22 +26,12 @@ const (
 func (b *batch) feed() []events.Invalidation {
 	var out []events.Invalidation
 	for i := range b.caches {
-		for g, t := range b.caches[i].groups {
-			told := events.Invalidation{
-				Version: events.Version, Source: b.a.program.Source(), Cache: b.a.caches[i].Name, Tenant: g.tenant, Global: g.global,
-				Epoch: t.position.Epoch, LSN: t.position.LSN, Time: t.time, Rules: ruleNames(t.rules),
-			}
-			for keys := t.keys; len(keys) > 0; {
-				n := fitting(keys)
-				told.Keys, keys = keys[:n], keys[n:]
-				out = append(out, told)
-			}
-		}
+		out = b.caches[i].tell(b.a.program.Source(), b.a.caches[i].Name, out)
 	}
 	return out
 }
 
-// fitting returns how many of the keys fit into one message: at least one.
+// fitting returns how many of the keys fit into one message: at least one, if there is one.
 func fitting(keys []string) int {
 	size := 0
 	for i, key := range keys {

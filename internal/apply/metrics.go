@@ -21,6 +21,7 @@ const (
 type metrics struct {
 	keys, widened, retries *prometheus.CounterVec
 	sweeps, swept          *prometheus.CounterVec
+	repeated, unrepeated   *prometheus.CounterVec
 	breaker                *prometheus.GaugeVec
 	feed                   prometheus.Counter
 	latency, batch         prometheus.Histogram
@@ -36,11 +37,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		return c
 	}
 	m := &metrics{
-		keys:    counters("walfence_keys_invalidated_total", "Keys removed from a cache, each once per batch.", "rule", "action"),
-		widened: counters("walfence_widened_total", "Invalidations that could not be exact, by how wide they became.", "level", "cause"),
-		retries: counters("walfence_cache_failures_total", "Attempts that a cache did not take, and that are made again.", "cache", "cause"),
-		sweeps:  counters("walfence_sweeps_total", "Sweeps done, several requests in one counted once.", "cache"),
-		swept:   counters("walfence_swept_keys_total", "Keys removed by sweeps.", "cache"),
+		keys:     counters("walfence_keys_invalidated_total", "Keys removed from a cache, each once per batch.", "rule", "action"),
+		widened:  counters("walfence_widened_total", "Invalidations that could not be exact, by how wide they became.", "level", "cause"),
+		retries:  counters("walfence_cache_failures_total", "Attempts that a cache did not take, and that are made again.", "cache", "cause"),
+		sweeps:   counters("walfence_sweeps_total", "Sweeps done, several requests in one counted once.", "cache"),
+		swept:    counters("walfence_swept_keys_total", "Keys removed by sweeps.", "cache"),
+		repeated: counters("walfence_keys_repeated_total", "Keys removed again, as rules' repeat asks.", "cache"),
+		unrepeated: counters("walfence_repeats_given_up_total",
+			"Keys and sweeps that were to be repeated, and are not: too many waited.", "cache"),
 		breaker: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "walfence_cache_breaker_state", Help: "0: closed, all is well; 1: half open, one attempt; 2: open, the cache is away.",
 		}, []string{"cache"}),

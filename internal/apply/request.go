@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/walfence/walfence/mapping"
+	"github.com/walfence/walfence/pkg/cache"
 	"github.com/walfence/walfence/pkg/events"
 )
 
@@ -63,11 +64,25 @@ func (r Request) Patterns(p *mapping.Program, cache int) []events.Pattern {
 		return nil
 	}
 	if !r.whole() {
-		return r.Rule.Patterns(r.Tenant, r.All)
+		return withGenerations(r.Rule, r.Rule.Patterns(r.Tenant, r.All))
 	}
 	var patterns []events.Pattern
 	for _, rule := range p.Rules() {
 		patterns = append(patterns, Request{Rule: rule, All: true}.Patterns(p, cache)...)
+	}
+	return patterns
+}
+
+// withGenerations adds where package cache keeps the generations of scopes, for a rule that bumps some.
+func withGenerations(r *mapping.Rule, patterns []events.Pattern) []events.Pattern {
+	bumps := func(t mapping.KeyTemplate) bool { return t.Scope != "" }
+	if !slices.ContainsFunc(r.Templates(), bumps) {
+		return patterns
+	}
+	for _, p := range slices.Clone(patterns) {
+		p = slices.Clone(p)
+		p[len(p)-1] = cache.GenerationKey(p[len(p)-1])
+		patterns = append(patterns, p)
 	}
 	return patterns
 }

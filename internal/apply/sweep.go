@@ -33,6 +33,9 @@ func (a *Applier) sweep(ctx context.Context, requests []Request) (err error) {
 			return fmt.Errorf("wait for sweep: %w", context.Cause(ctx))
 		}
 	}
+	for _, c := range a.caches {
+		c.repeater.sweep(requests)
+	}
 	return a.publish(ctx, toldSweeps(a.program, requests))
 }
 
@@ -134,7 +137,7 @@ func (s *sweeper) do(ctx context.Context, run *sweepRun) error {
 	err := s.cache.retryUntil(ctx, func(ctx context.Context) (err error) {
 		done, err = s.cache.Client.Sweep(ctx, sweep)
 		return err
-	}, func() bool { return false })
+	}, never)
 	if err != nil {
 		return err
 	}
