@@ -262,7 +262,7 @@ func sourcesOf(t *testing.T) (all []string) {
 func TestMetricsStandInOperationsAndThoseInDocumentsExist(t *testing.T) {
 	exported := map[string]bool{}
 	for _, text := range sourcesOf(t) {
-		for _, m := range regexp.MustCompile(`"(walfence_[a-z_]+[a-z])", "|Name: +"(walfence_[a-z_]+)"|gauge\("([a-z_]+)"`).FindAllStringSubmatch(text, -1) {
+		for _, m := range regexp.MustCompile(`"(walfence_[a-z_]+[a-z])",\s+"|Name: +"(walfence_[a-z_]+)"|gauge\("([a-z_]+)"`).FindAllStringSubmatch(text, -1) {
 			switch {
 			case m[3] == "":
 				exported[m[1]+m[2]] = true
