@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -29,6 +30,23 @@ func TestKillingCDCUnderLoadLosesNothingAndBeginsNoEpoch(t *testing.T) {
 		l.proceed(50)
 		require.Zero(t, r.epochs())
 	}
+	l.fresh(true)
+}
+
+func TestKillingCDCWhileNATSIsAwayLosesNothingAndBeginsNoEpoch(t *testing.T) {
+	t.Parallel()
+	r, s := shopRig(t, testkit.Postgres(t))
+	r.start()
+	l := r.work(s)
+	r.nats.Stop()
+	l.proceed(1000) // time enough to confirm what is not in the stream
+	require.NoError(t, r.cdc.unpublished(t))
+	require.NoError(t, r.cdc.Kill())
+	l.proceed(50)
+	require.NoError(t, r.nats.Start())
+	r.cdc = r.revive(r.cdc)
+	l.proceed(50)
+	require.Zero(t, r.epochs())
 	l.fresh(true)
 }
 
@@ -62,6 +80,26 @@ func TestKillingInvalidatorUnderLoadLosesNothing(t *testing.T) {
 		l.proceed(50)
 	}
 	l.fresh(true)
+}
+
+func TestKillingInvalidatorInTheMiddleOfABatchOnlyDelaysIt(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, plainSchema, plainRules)
+	r.start()
+	require.NoError(t, r.client.Do(t.Context(), "CLIENT", "PAUSE", 60_000, "WRITE").Err())
+	var keys []string
+	for id := range 50 {
+		r.exec(fmt.Sprintf("INSERT INTO plain VALUES (1, %d)", id))
+		keys = append(keys, fmt.Sprintf("1:plain:%d", id))
+	}
+	testkit.Eventually(t, patience, r.held)
+	require.NoError(t, r.invalidator.Kill())
+	require.NoError(t, r.client.Do(t.Context(), "CLIENT", "UNPAUSE").Err())
+	r.plant(keys...)
+	r.invalidator = r.revive(r.invalidator)
+	began := time.Now()
+	r.gone(keys...)
+	require.Less(t, time.Since(began), 10*time.Second)
 }
 
 func TestTwoInvalidatorsShareTheWorkAndOneIsEnough(t *testing.T) {
@@ -104,8 +142,15 @@ func TestPostgresImmediateStopUnderLoadLeavesNothingStale(t *testing.T) {
 	r.start()
 	l := r.work(s)
 	require.NoError(t, pg.Restart(testkit.Immediate))
+	testkit.Eventually(t, patience, func() error {
+		if n := r.epochs("reason=crash"); n != 1 {
+			return fmt.Errorf("%v epochs because of a crash", n)
+		}
+		return nil
+	})
 	r.ready()
-	l.proceed(100)
+	l.proceed(300)
+	require.Equal(t, 2.0, r.epochs(), "the first start's and the crash's")
 	l.fresh(false)
 }
 

@@ -1,10 +1,12 @@
 package integration
 
 import (
+	"fmt"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/walfence/walfence/internal/testkit"
@@ -31,16 +33,23 @@ func TestSIGTERMMakesCDCConfirmWhatIsPublishedAndLeave(t *testing.T) {
 	r := newRig(t, plainSchema, plainRules)
 	r.start()
 	r.plant("1:plain:1")
-	r.exec("INSERT INTO plain VALUES (1, 1)")
-	var end string
+	var before string // the commit's record follows
 	conn := r.db.Conn(t)
-	require.NoError(t, conn.QueryRow(t.Context(), "SELECT pg_current_wal_lsn()").Scan(&end))
+	require.NoError(t, pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
+		return tx.QueryRow(t.Context(), "INSERT INTO plain VALUES (1, 1) RETURNING pg_current_wal_insert_lsn()").Scan(&before)
+	}))
 	r.gone("1:plain:1")
 	require.Zero(t, r.stops(r.cdc, 10*time.Second), r.cdc.Stderr())
-	var confirmed bool
-	require.NoError(t, conn.QueryRow(t.Context(),
-		"SELECT confirmed_flush_lsn >= $1::pg_lsn AND NOT active FROM pg_replication_slots WHERE slot_name = $2", end, r.db.Name).Scan(&confirmed))
-	require.True(t, confirmed)
+	testkit.Eventually(t, patience, func() error {
+		var confirmed string
+		var active, done bool
+		err := conn.QueryRow(t.Context(), "SELECT confirmed_flush_lsn::text, active, confirmed_flush_lsn > $1::pg_lsn FROM pg_replication_slots WHERE slot_name = $2",
+			before, r.db.Name).Scan(&confirmed, &active, &done)
+		if err == nil && (active || !done) {
+			err = fmt.Errorf("confirmed up to %s, the commit stands after %s, active %v", confirmed, before, active)
+		}
+		return err
+	})
 }
 
 func TestSIGTERMUnderLoadLosesNothing(t *testing.T) {
