@@ -91,7 +91,7 @@ func newDifference(old, next *mapping.Program) *difference {
 func (d *difference) visit(e *events.Event) {
 	d.events++
 	d.changes += len(e.Changes)
-	before, after := d.effects(d.old, e), d.effects(d.next, e)
+	before, after := effects(d.old, e, &d.scratch), effects(d.next, e, &d.scratch)
 	unknown := d.lacking(e)
 	for what, rule := range after {
 		if _, ok := before[what]; !ok && !unknown[rule] {
@@ -137,9 +137,9 @@ func (d *difference) missed(rule, column string) {
 	d.unpublished[rule][column]++
 }
 
-// effects returns all that an event leads to, each with the rule.
-func (d *difference) effects(p *mapping.Program, e *events.Event) map[string]string {
-	out, r := map[string]string{}, &d.scratch
+// effects returns all that an event leads to, each with the rule. r is left with the same.
+func effects(p *mapping.Program, e *events.Event, r *mapping.Result) map[string]string {
+	out := map[string]string{}
 	r.Reset()
 	p.Map(e, r)
 	for _, k := range r.Keys {

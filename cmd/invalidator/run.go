@@ -28,6 +28,8 @@ const (
 )
 
 type runCommand struct {
+	DryRun bool `name:"dry-run" help:"Show and count what would be done to changes from now on, and touch nothing."`
+
 	ruleSettings       `embed:""`
 	config.NATS        `embed:"" group:"NATS"`
 	config.Invalidator `embed:"" group:"Invalidator"`
@@ -59,6 +61,9 @@ func (c *runCommand) Run(ctx context.Context, env *config.Env) (err error) {
 	}
 	if s.program, err = c.load(env); err != nil {
 		return err
+	}
+	if c.DryRun {
+		return c.dryRun(ctx, env, s.program, log)
 	}
 	if err = refuse(s.program); err != nil {
 		return config.Mistake(err)
