@@ -22,7 +22,7 @@ import (
 	"github.com/walfence/walfence/internal/testkit"
 )
 
-// unguarded fills whatever it has read, a little after it has read it.
+// unguarded fills whatever it has read, long enough after it has read it for commits to come in between on a slow machine too.
 type unguarded struct{ client redis.UniversalClient }
 
 func (u unguarded) Get(ctx context.Context, key string, load func(context.Context) (check.Value, error)) (check.Value, error) {
@@ -35,13 +35,13 @@ func (u unguarded) Get(ctx context.Context, key string, load func(context.Contex
 		return value, err
 	}
 	text, err := json.Marshal(value)
-	time.AfterFunc(rand.N(200*time.Millisecond), func() { u.client.Set(context.WithoutCancel(ctx), key, text, 0) })
+	time.AfterFunc(rand.N(1500*time.Millisecond), func() { u.client.Set(context.WithoutCancel(ctx), key, text, 0) })
 	return value, err
 }
 
 func TestReadersWithoutAGuardLeaveStaleValuesAndTheDemoSaysSo(t *testing.T) {
 	var out bytes.Buffer
-	err := run(t.Context(), settings{length: 6 * time.Second, open: func(c redis.UniversalClient) (check.Cache, error) {
+	err := run(t.Context(), settings{length: 8 * time.Second, open: func(c redis.UniversalClient) (check.Cache, error) {
 		return unguarded{c}, nil
 	}}, &out)
 	require.ErrorIs(t, err, errStale, out.String())
