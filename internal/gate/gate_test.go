@@ -86,7 +86,16 @@ func TestNothingPassesBeforeItIsVisibleAndEverythingPassesAfter(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := &server{next: rapid.Uint64Range(3, 1<<40).Draw(rt, "next"), running: map[uint64]bool{}}
 			g, stop := start(t, t.Context(), s)
+			var mu sync.Mutex
 			released := map[uint64]bool{}
+			release := func(xid uint64) {
+				mu.Lock()
+				defer mu.Unlock()
+				if !s.visible(xid) || released[xid] {
+					panic(fmt.Sprintf("%d released early or twice", xid))
+				}
+				released[xid] = true
+			}
 			waiting := map[uint64]bool{}
 			var open []uint64
 			for range rapid.IntRange(1, 40).Draw(rt, "steps") {
@@ -99,19 +108,13 @@ func TestNothingPassesBeforeItIsVisibleAndEverythingPassesAfter(t *testing.T) {
 						continue
 					}
 					xid := open[rapid.IntRange(0, len(open)-1).Draw(rt, "which")]
-					if waiting[xid] || released[xid] {
+					if waiting[xid] {
 						continue
 					}
-					if g.Admit(xid, waiter(func() {
-						if !s.visible(xid) || released[xid] {
-							panic(fmt.Sprintf("%d released early or twice", xid))
-						}
-						released[xid] = true
-					})) {
-						require.True(t, s.visible(xid), "admitted early")
-						released[xid] = true
-					}
 					waiting[xid] = true
+					if g.Admit(xid, waiter(func() { release(xid) })) {
+						release(xid)
+					}
 				case 2:
 					if len(open) > 0 {
 						s.end(open[rapid.IntRange(0, len(open)-1).Draw(rt, "ends")])
@@ -123,6 +126,8 @@ func TestNothingPassesBeforeItIsVisibleAndEverythingPassesAfter(t *testing.T) {
 			}
 			time.Sleep(50 * time.Millisecond) // synthetic time: longer than the longest pause
 			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			for xid := range waiting {
 				require.Equal(t, s.visible(xid), released[xid], "xid %d", xid)
 			}
