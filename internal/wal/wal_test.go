@@ -195,15 +195,17 @@ func TestStatusGoesOutWhileNothingIsRead(t *testing.T) {
 
 func TestAHandlersErrorEndsTheStream(t *testing.T) {
 	r := newRig(t)
-	stop := r.stream(t, &reader{fail: errors.New("cannot follow")})
+	h := &reader{fail: errors.New("cannot follow")}
+	stop := r.stream(t, h)
 	r.db.Exec(t, "INSERT INTO a VALUES (1)")
 	testkit.Eventually(t, 10*time.Second, func() error {
-		if r.active(t) {
-			return errors.New("still streams")
+		if h.count() == 0 {
+			return errors.New("nothing read")
 		}
 		return nil
 	})
 	require.ErrorContains(t, stop(), "cannot follow")
+	require.Equal(t, 1, h.count())
 }
 
 func TestAnIdleServerIsHeard(t *testing.T) {
