@@ -70,13 +70,14 @@ func (g *Gate) Visible(xid uint64) bool { return g.latest.Load().Ended(xid) }
 
 // Admit reports whether a committed transaction is known to be visible. If not, w is released when it is.
 func (g *Gate) Admit(xid uint64, w Waiter) bool {
+	g.mu.Lock()
 	if g.Visible(xid) {
+		g.mu.Unlock()
 		return true
 	}
-	g.waits.Add(1)
-	g.mu.Lock()
 	g.waiting = append(g.waiting, entry{xid: xid, waiter: w, since: time.Now()})
 	g.mu.Unlock()
+	g.waits.Add(1)
 	select {
 	case g.asked <- struct{}{}:
 	default:
@@ -116,9 +117,7 @@ func (g *Gate) Run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("take snapshot: %w", err)
 		}
-		// Released before the snapshot is stored: a later transaction that it shows as well must not overtake them.
 		released, left := g.release(&s)
-		g.latest.Store(&s)
 		if released > 0 {
 			pause = firstPause
 		}
@@ -133,10 +132,28 @@ func (g *Gate) Run(ctx context.Context) error {
 	}
 }
 
-// release lets through what the snapshot shows, in the order of arrival.
+// release lets through what the snapshot shows, in the order of arrival, and stores it when nobody is left whom it shows, who
+// came meanwhile included: a later transaction that it shows as well must not overtake them.
 func (g *Gate) release(s *Snapshot) (released, left int) {
-	g.mu.Lock()
-	var visible []Waiter
+	for {
+		g.mu.Lock()
+		visible := g.take(s)
+		if len(visible) == 0 {
+			g.latest.Store(s)
+			left = len(g.waiting)
+			g.mu.Unlock()
+			return released, left
+		}
+		g.mu.Unlock()
+		for _, w := range visible {
+			w.Release()
+		}
+		released += len(visible)
+	}
+}
+
+// take removes those whom the snapshot shows. The lock is held.
+func (g *Gate) take(s *Snapshot) (visible []Waiter) {
 	kept := g.waiting[:0]
 	for _, e := range g.waiting {
 		if s.Ended(e.xid) {
@@ -147,11 +164,7 @@ func (g *Gate) release(s *Snapshot) (released, left int) {
 	}
 	clear(g.waiting[len(kept):])
 	g.waiting = kept
-	g.mu.Unlock()
-	for _, w := range visible {
-		w.Release()
-	}
-	return len(visible), len(kept)
+	return visible
 }
 
 // pause waits before the next query for those that are left, and reports whether somebody new came meanwhile.

@@ -164,6 +164,33 @@ func TestOneQueryServesAllThatWait(t *testing.T) {
 	})
 }
 
+func TestATransactionThatComesWhileOthersAreReleasedIsNotOvertaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		queries := 0
+		g, err := gate.New(t.Context(), func(context.Context) (gate.Snapshot, error) {
+			if queries++; queries == 1 {
+				return gate.ParseSnapshot("10:10:")
+			}
+			time.Sleep(time.Second) // synthetic time
+			return gate.ParseSnapshot("13:13:")
+		})
+		require.NoError(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- g.Run(ctx) }()
+		passed := false
+		require.False(t, g.Admit(10, waiter(func() { // the snapshot that releases it shows 11 and 12 too
+			require.False(t, g.Admit(11, waiter(func() { passed = true })))
+		})))
+		time.Sleep(1500 * time.Millisecond) // synthetic time
+		synctest.Wait()
+		require.True(t, g.Visible(12))
+		require.True(t, passed, "12 passes before 11")
+		stop()
+		require.NoError(t, <-done)
+	})
+}
+
 func TestATransactionThatStaysInvisibleDoesNotHoldUpLaterOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &server{next: 10, running: map[uint64]bool{}}

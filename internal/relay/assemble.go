@@ -87,7 +87,12 @@ func (a *assembler) Keepalive(upTo events.LSN) {
 }
 
 // Room is part of wal.Handler.
-func (a *assembler) Room() <-chan struct{} { return a.cfg.out.budget.room() }
+func (a *assembler) Room() <-chan struct{} {
+	if n, _ := a.cfg.ledger.pending(); n >= openAccounts {
+		return a.cfg.out.budget.freed
+	}
+	return a.cfg.out.budget.room()
+}
 
 // Confirm is part of wal.Handler.
 func (a *assembler) Confirm() events.LSN { return a.cfg.confirm() }
@@ -97,6 +102,16 @@ func (a *assembler) Message(data []byte) error {
 	kind, err := a.decoder.Decode(data)
 	if err != nil {
 		return a.undecodable(kind, err)
+	}
+	switch kind {
+	case pgoutput.KindInsert, pgoutput.KindUpdate, pgoutput.KindDelete, pgoutput.KindTruncate:
+		if !a.tx.inside {
+			return fmt.Errorf("the stream cannot be followed: %s outside a transaction", kind)
+		}
+	case pgoutput.KindBegin:
+		if a.tx.inside {
+			return fmt.Errorf("the stream cannot be followed: begin within the transaction of %s", a.tx.id.LSN)
+		}
 	}
 	switch kind {
 	case pgoutput.KindInsert:
@@ -123,6 +138,12 @@ func (a *assembler) Message(data []byte) error {
 func (a *assembler) undecodable(kind pgoutput.Kind, err error) error {
 	if !a.tx.inside || kind == pgoutput.KindCommit {
 		return fmt.Errorf("the stream cannot be followed: %w", err)
+	}
+	if kind == pgoutput.KindRelation { // of which table is unknown, and no row may be read by an old layout
+		for len(a.open) > 0 {
+			a.finish(a.open[0])
+		}
+		clear(a.plans)
 	}
 	a.widen("undecodable", err)
 	return nil
@@ -222,7 +243,7 @@ func (a *assembler) row(op events.Op) {
 	case a.tx.muted:
 		a.tx.changed = true
 		return
-	case !p.fits(row):
+	case !p.fits(op, row):
 		a.widen("layout", fmt.Errorf("a row of relation %d does not have the columns that were announced", row.Relation))
 		return
 	}
@@ -241,9 +262,9 @@ func (a *assembler) unknown(oid uint32) {
 	a.widen("unknown_relation", fmt.Errorf("relation %d", oid))
 }
 
-func (p *plan) fits(row *pgoutput.Row) bool {
+func (p *plan) fits(op events.Op, row *pgoutput.Row) bool {
 	n := len(p.layout)
-	return (len(row.New) == n || len(row.New) == 0) && (len(row.Old) == n || row.OldKind == 0)
+	return (len(row.New) == n || op == events.Delete) && (len(row.Old) == n || row.OldKind == 0)
 }
 
 // start begins an event of the current transaction.

@@ -132,3 +132,16 @@ func TestConfirmKeepsFewMarksAndNeverConfirmsAYoungOne(t *testing.T) {
 		require.EqualValues(t, len(all), c.confirm(now.Add(c.trail)))
 	})
 }
+
+func TestATransactionThatIsInTheStreamBeforeItsCommitIsReadIsThenPublished(t *testing.T) {
+	l := newLedger(0, events.Transaction{})
+	l.event(l.open(events.Transaction{LSN: 1})) // waits at the gate
+	l.close(0, 2)
+	n := l.open(events.Transaction{LSN: 3})
+	l.event(n)
+	l.acked(n)
+	l.close(n, 4)
+	floor, published := l.state()
+	require.Zero(t, floor)
+	require.EqualValues(t, 3, published.LSN)
+}

@@ -76,6 +76,19 @@ func (r *Relay) stamp() (string, uint64) {
 	return string(c.AppendProgress(buf)), uint64(c.Floor)
 }
 
+// Finish waits until what earlier sessions sent is in the stream. What is sent later bears the next session's header, and would
+// prove continuity to whoever reads it before the epoch that the next session may have to announce.
+func (r *Relay) Finish(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, finishTimeout)
+	defer cancel()
+	if err := r.publisher.Flush(ctx); err != nil {
+		return fmt.Errorf("publish what was read before: %w", err)
+	}
+	return nil
+}
+
+const finishTimeout = 10 * time.Second
+
 // Session is one connection's reading. It is the connection's wal.Handler.
 type Session struct {
 	assembler

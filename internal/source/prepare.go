@@ -36,19 +36,25 @@ func (s *Source) prepare(ctx context.Context, conn *pgx.Conn) (*prepared, error)
 	if p.tables, p.refused, err = s.checkTables(ctx, conn); err != nil {
 		return nil, err
 	}
+	if p.slot, err = catalog.ReadSlot(ctx, conn, s.cfg.Slot); err != nil {
+		return nil, err
+	}
+	if p.slot != nil {
+		if err := p.slot.Problems(server.Database).Err(); err != nil {
+			return nil, permanent(err)
+		}
+		if p.slot.Active { // whoever waits for another to end changes nothing, and announces nothing
+			return nil, &catalog.SlotActiveError{Slot: s.cfg.Slot, PID: p.slot.ActivePID}
+		}
+	}
 	if p.fingerprint, err = catalog.Fingerprint(ctx, conn, s.cfg.Publication); err != nil {
 		return nil, err
 	}
 	if err := s.preparePublication(ctx, conn, p); err != nil {
 		return nil, err
 	}
-	if p.slot, err = catalog.ReadSlot(ctx, conn, s.cfg.Slot); err != nil || p.slot == nil {
-		return p, err
-	}
-	if err := p.slot.Problems(server.Database).Err(); err != nil {
-		return nil, permanent(err)
-	}
-	return p, nil
+	p.slot, err = catalog.ReadSlot(ctx, conn, s.cfg.Slot) // anew: setting up the publication may have waited for locks
+	return p, err
 }
 
 // checkTables refuses tables that cannot be published, at the start. Later it goes on with the others: a migration must not

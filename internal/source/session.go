@@ -24,6 +24,9 @@ func (s *Source) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.relay.Finish(ctx); err != nil {
+		return err
+	}
 	var c connections
 	defer c.close()
 	if c.admin, err = Connect(ctx, s.cfg.URL); err != nil {
@@ -115,6 +118,9 @@ func (s *Source) ensureSlot(ctx context.Context, c *connections, prep *prepared)
 
 // last reads what the stream knows of this source.
 func (s *Source) last(ctx context.Context) (*events.Continuity, error) {
+	// The answer is lost where the connection to NATS is.
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
 	stored, ok, err := stream.Last(ctx, s.cfg.JetStream, s.cfg.Program.Source())
 	if err != nil || !ok {
 		return nil, err

@@ -157,7 +157,7 @@ func (c *Conn) status(h Handler, now bool) error {
 
 func (c *Conn) send(clock time.Time, askBack bool) error {
 	c.sent, c.asked = clock, false
-	if err := c.pg.Conn().SetWriteDeadline(clock.Add(writeTimeout)); err != nil {
+	if err := c.pg.Conn().SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return fmt.Errorf("send status: %w", err)
 	}
 	position := pglogrepl.LSN(c.confirmed)
