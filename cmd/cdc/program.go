@@ -17,7 +17,7 @@ import (
 
 // commands is the command line.
 type commands struct {
-	Run      runCommand      `cmd:"" default:"withargs" help:"Stream changes until stopped. Sets up what its role may."`
+	Run      runCommand      `cmd:"" help:"Stream changes until stopped. Sets up what its role may."`
 	Setup    setupCommand    `cmd:"" help:"Create or update publication and slot, and say what is missing."`
 	Teardown teardownCommand `cmd:"" help:"Drop slot and publication."`
 	Status   statusCommand   `cmd:"" help:"Show slot, publication and, if cdc runs, where it stands."`

@@ -42,8 +42,11 @@ func (c *setupCommand) Run(ctx context.Context, env *config.Env) error {
 	if problems.Err() != nil {
 		return config.Mistake(source.Problems(problems, program.Tables()))
 	}
-	if len(problems) > 0 {
-		fmt.Fprintln(env.Stderr, source.Problems(problems, program.Tables()))
+	for i := range problems {
+		fmt.Fprintf(env.Stderr, "warning: %s\n", problems[i].Error())
+		for _, statement := range problems[i].Statements {
+			fmt.Fprintf(env.Stderr, "  %s;\n", statement)
+		}
 	}
 	plan, err := catalog.PlanPublication(ctx, conn, c.Publication, tables, c.ColumnLists == "on")
 	if err != nil {

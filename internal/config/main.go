@@ -19,9 +19,11 @@ func Main(ctx context.Context, p Program, args, environ []string, stdout, stderr
 	defer stop()
 	err := p.run(ctx, args, NewEnv(environ, stdout, stderr))
 	if err != nil && !errors.Is(err, ErrQuiet) {
-		for line := range strings.SplitSeq(strings.TrimRight(Redact(err.Error()), "\n"), "\n") {
-			fmt.Fprintf(stderr, "%s: %s\n", p.Name, line)
+		text := strings.TrimRight(Redact(err.Error()), "\n")
+		if !strings.Contains(text, "\n") {
+			text = p.Name + ": " + text
 		}
+		fmt.Fprintln(stderr, text) // several lines, SQL for example, can be copied as they are
 	}
 	return code(err)
 }

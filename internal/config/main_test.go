@@ -133,15 +133,15 @@ func TestAllMistakesAreReportedAtOnce(t *testing.T) {
 	}, []string{"run", "--stream-replicas=x", "--cdc-column-lists=of"}, nil)
 	require.Equal(t, CodeMistake, o.code)
 	for _, line := range []string{
-		`walfence: DATABASE_URL: unknown scheme "postgre", want one of postgres, postgresql: for example postgres://`,
-		`walfence: NATS_URL: a port is not a number from 1 to 65535: for example nats://`,
-		`walfence: REDIS_URL: it is not a URL: for example redis://`,
-		`walfence: CDC_SLOT: "My Slot" is not a name: 1 to 63 of a-z, 0-9 and _`,
-		`walfence: HEARTBEAT: `, `walfence: STREAM_MAX_BYTES: "lots" is not a size: for example 8GB`,
-		`walfence: WORKERS: 0 is not possible: from 1 to 1024`,
-		`walfence: CDC_FIRST_START: unknown value "maybe": one of sweep, trust`,
-		`walfence: LOG_LEVEL: unknown value "loud"`, `walfence: CDC_HTTP: "8081" is not host:port`,
-		`walfence: STREAM_REPLICAS: `, `walfence: CDC_COLUMN_LISTS: unknown value "of": one of on, off`,
+		`DATABASE_URL: unknown scheme "postgre", want one of postgres, postgresql: for example postgres://`,
+		`NATS_URL: a port is not a number from 1 to 65535: for example nats://`,
+		`REDIS_URL: it is not a URL: for example redis://`,
+		`CDC_SLOT: "My Slot" is not a name: 1 to 63 of a-z, 0-9 and _`,
+		`HEARTBEAT: `, `STREAM_MAX_BYTES: "lots" is not a size: for example 8GB`,
+		`WORKERS: 0 is not possible: from 1 to 1024`,
+		`CDC_FIRST_START: unknown value "maybe": one of sweep, trust`,
+		`LOG_LEVEL: unknown value "loud"`, `CDC_HTTP: "8081" is not host:port`,
+		`STREAM_REPLICAS: `, `CDC_COLUMN_LISTS: unknown value "of": one of on, off`,
 	} {
 		require.Contains(t, o.stderr, line)
 	}
@@ -216,7 +216,7 @@ func TestExitCodesFollowTheError(t *testing.T) {
 		{nil, CodeDone, ""},
 		{errors.New("dial postgres://u:hunter2@h: refused"), CodeFailure, "walfence: dial postgres://[redacted]@h: refused\n"},
 		{fmt.Errorf("load rules: %w", Mistake(errors.New("bad"))), CodeMistake, "walfence: load rules: bad\n"},
-		{fmt.Errorf("open: %w", Problems{{"A", "b", "c"}, {"D", "e", ""}}), CodeMistake, "walfence: open: A: b: c\nwalfence: D: e\n"},
+		{fmt.Errorf("open: %w", Problems{{"A", "b", "c"}, {"D", "e", ""}}), CodeMistake, "open: A: b: c\nD: e\n"},
 		{fmt.Errorf("x: %w", ErrQuiet), CodeFailure, ""},
 	} {
 		o := call(t, []string{databaseURL}, []string{"run"}, func(context.Context, *all, *Env) error { return c.err })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -69,6 +70,11 @@ func (s *Source) checkTables(ctx context.Context, conn *pgx.Conn) (tables []*cat
 		return nil, false, permanent(Problems(problems, needs))
 	}
 	for i := range problems {
+		if text := problems[i].Error(); s.told[text] {
+			continue
+		} else {
+			s.told[text] = true
+		}
 		s.cfg.Log.Warn("rules and database do not fit", zap.Stringer("relation", problems[i].Table),
 			zap.String("reason", problems[i].Error()), zap.Strings("statements", problems[i].Statements))
 	}
@@ -76,8 +82,9 @@ func (s *Source) checkTables(ctx context.Context, conn *pgx.Conn) (tables []*cat
 	return tables, problems.Err() != nil, nil
 }
 
-// Problems turns what is wrong with tables into one error: at its place in the rules file where there is one.
+// Problems turns what forbids to publish tables into one error: at its place in the rules file where there is one.
 func Problems(problems catalog.Problems, needs []mapping.Table) error {
+	problems = slices.DeleteFunc(slices.Clone(problems), func(p catalog.Problem) bool { return p.Severity != catalog.Error })
 	inRules := problems.InRules(needs)
 	if len(inRules) > 0 {
 		return errors.New(inRules.Pretty())

@@ -35,6 +35,9 @@ func (s *Source) session(ctx context.Context) error {
 	if err := gate.CheckStandbyNames(ctx, c.admin.PgConn()); err != nil {
 		return err
 	}
+	if err := s.checkFree(ctx, c.admin); err != nil {
+		return err
+	}
 	prep, err := s.prepare(ctx, c.admin)
 	if err != nil {
 		return err
@@ -45,6 +48,13 @@ func (s *Source) session(ctx context.Context) error {
 	}
 	slotCreated, err := s.ensureSlot(ctx, &c, prep)
 	if err != nil {
+		return err
+	}
+	// From here on nobody else reads: only who has the slot may judge and publish.
+	if err := c.wal.Start(ctx); err != nil {
+		return err
+	}
+	if prep.slot, err = s.readSlot(ctx, c.admin); err != nil {
 		return err
 	}
 	if err := s.checkStream(ctx, created); err != nil {
@@ -109,11 +119,24 @@ func (s *Source) ensureSlot(ctx context.Context, c *connections, prep *prepared)
 	if err := c.wal.CreateSlot(ctx); err != nil {
 		return false, err
 	}
-	prep.slot, err = catalog.ReadSlot(ctx, c.admin, s.cfg.Slot)
-	if err == nil && prep.slot == nil {
+	return true, nil
+}
+
+// checkFree sees whether another cdc reads the slot, before anything is changed or said.
+func (s *Source) checkFree(ctx context.Context, conn *pgx.Conn) error {
+	slot, err := catalog.ReadSlot(ctx, conn, s.cfg.Slot)
+	if err == nil && slot != nil && slot.Active {
+		err = &catalog.SlotActiveError{Slot: slot.Name, PID: slot.ActivePID}
+	}
+	return err
+}
+
+func (s *Source) readSlot(ctx context.Context, conn *pgx.Conn) (*catalog.Slot, error) {
+	slot, err := catalog.ReadSlot(ctx, conn, s.cfg.Slot)
+	if err == nil && slot == nil {
 		err = fmt.Errorf("slot %s vanished", s.cfg.Slot)
 	}
-	return true, err
+	return slot, err
 }
 
 // last reads what the stream knows of this source.

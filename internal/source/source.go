@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -52,7 +53,8 @@ type Source struct {
 	cfg     Config
 	relay   *relay.Relay
 	metrics *metrics
-	started bool // a session has streamed since the program started
+	started bool            // a session has streamed since the program started
+	told    map[string]bool // misfits of tables that have been logged
 
 	// What the session before found out, for the next one.
 	broken     string              // it proved that continuity is broken: why
@@ -62,7 +64,7 @@ type Source struct {
 
 // New returns a source that does nothing before [Source.Run].
 func New(cfg Config, r *relay.Relay) *Source {
-	return &Source{cfg: cfg, relay: r, metrics: newMetrics(cfg.Metrics)}
+	return &Source{cfg: cfg, relay: r, metrics: newMetrics(cfg.Metrics), told: map[string]bool{}}
 }
 
 // PermanentError is what a restart cannot mend: a mistake in settings, rules or rights.
@@ -102,15 +104,19 @@ func (s *Source) Run(ctx context.Context) error {
 			continue
 		}
 		s.cfg.Ready(false, explain(err))
+		wait := pause.NextBackOff()
+		if taken(err) {
+			wait = takeOverEvery
+		}
 		s.metrics.sessions.WithLabelValues("ended").Inc()
 		if time.Since(logged) > time.Minute {
 			logged = time.Now()
-			s.cfg.Log.Warn("not streaming, will try again", zap.Error(err), zap.Int("attempt", attempt))
+			s.cfg.Log.Warn("not streaming, will try again", zap.String("reason", explain(err)), zap.Int("attempt", attempt))
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(pause.NextBackOff()):
+		case <-time.After(wait):
 		}
 	}
 }
@@ -135,17 +141,29 @@ func (s *Source) learn(err error) bool {
 	return true
 }
 
-// explain adds what to do to errors that do not say it.
-func explain(err error) string {
+// How often a cdc that waits for another one's slot looks whether it is free.
+const takeOverEvery = time.Second
+
+// taken reports whether another cdc reads the slot.
+func taken(err error) bool {
 	var pg *pgconn.PgError
 	var active *catalog.SlotActiveError
-	switch {
-	case errors.As(err, &active):
-		return err.Error() + ": another cdc reads it; this one takes over when that one ends"
-	case errors.As(err, &pg) && pg.Code == "55006":
-		return pg.Message + ": another cdc reads the slot; this one takes over when that one ends"
+	return errors.As(err, &active) || errors.As(err, &pg) && pg.Code == "55006"
+}
+
+// explain says in one line what is wrong, and what to do where the error does not say it.
+func explain(err error) string {
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	var pg *pgconn.PgError
+	switch errors.As(err, &pg); {
+	case taken(err):
+		return text + ": another cdc reads it; this one takes over when that one ends"
+	case pg != nil && pg.Code == "3D000":
+		return text + ": create the database, or mend DATABASE_URL"
+	case pg != nil && (pg.Code == "28P01" || pg.Code == "28000"):
+		return text + ": check user and password of DATABASE_URL, and pg_hba.conf"
 	}
-	return err.Error()
+	return text
 }
 
 // connections of one session, all to one server.

@@ -148,7 +148,7 @@ func (c *connection) disconnected(_ *nats.Conn, err error) {
 
 func (c *connection) reconnected(nc *nats.Conn) {
 	c.state(true, "")
-	c.log.Info("reconnected to nats", zap.String("server", hosts(nc.ConnectedUrlRedacted())))
+	c.log.Info("reconnected to nats", zap.String("to", hosts(nc.ConnectedUrlRedacted())))
 }
 
 // failed sees what no caller is told: above all a denied subject, which looks like a timeout to whoever asked.

@@ -137,9 +137,9 @@ func (c *Conn) CreateSlot(ctx context.Context) error {
 	return nil
 }
 
-// start begins replication where the slot was confirmed: always from 0/0, since the server skips silently to any other
-// position that it is given.
-func (c *Conn) start(ctx context.Context) error {
+// Start takes the slot and begins replication where the slot was confirmed: always from 0/0, since the server skips silently to any other
+// position that it is given. The server waits for [Conn.Stream] not much longer than wal_sender_timeout.
+func (c *Conn) Start(ctx context.Context) error {
 	publication := "'" + strings.ReplaceAll(c.cfg.Publication, "'", "''") + "'"
 	err := pglogrepl.StartReplication(ctx, c.pg, c.cfg.Slot, 0, pglogrepl.StartReplicationOptions{
 		Mode:       pglogrepl.LogicalReplication,

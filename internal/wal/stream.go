@@ -40,12 +40,9 @@ const (
 	drainTimeout = 10 * time.Second
 )
 
-// Stream reads until ctx ends, and then drains: it waits for what can be finished, confirms it and leaves. Slot is the slot's
+// Stream reads, after [Conn.Start], until ctx ends, and then drains: it waits for what can be finished, confirms it and leaves. Slot is the slot's
 // confirmed_flush_lsn. A nil error means that ctx ended.
 func (c *Conn) Stream(ctx context.Context, slot events.LSN, h Handler) error {
-	if err := c.start(ctx); err != nil {
-		return err
-	}
 	c.confirmed = slot
 	c.in.notRead()
 	// At once: PostgreSQL does not show that a walsender is a synchronous standby before its first status.

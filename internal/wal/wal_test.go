@@ -103,6 +103,7 @@ func (r *rig) stream(t *testing.T, h wal.Handler) (stop func() error) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	from := r.confirmed(t)
+	require.NoError(t, conn.Start(t.Context()))
 	go func() {
 		defer conn.Close()
 		done <- conn.Stream(ctx, from, h)
