@@ -35,14 +35,7 @@ func (s *Source) session(ctx context.Context) error {
 	if err := gate.CheckStandbyNames(ctx, c.admin.PgConn()); err != nil {
 		return err
 	}
-	if err := s.checkFree(ctx, c.admin); err != nil {
-		return err
-	}
-	prep, err := s.prepare(ctx, c.admin)
-	if err != nil {
-		return err
-	}
-	server, err := s.open(ctx, &c)
+	prep, server, err := s.meet(ctx, &c)
 	if err != nil {
 		return err
 	}
@@ -78,6 +71,20 @@ func (s *Source) session(ctx context.Context) error {
 	s.broken = ""
 	return s.stream(ctx, &c, prep, server, session, debt)
 }
+
+// meet readies the database and makes all connections, within a time in which a database that answers can.
+func (s *Source) meet(ctx context.Context, c *connections) (*prepared, gate.Server, error) {
+	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
+	defer cancel()
+	prep, err := s.prepare(ctx, c.admin)
+	if err != nil {
+		return nil, gate.Server{}, err
+	}
+	server, err := s.open(ctx, c)
+	return prep, server, err
+}
+
+const meetTimeout = time.Minute
 
 // open makes the other two connections and sees that all lead to one server.
 func (s *Source) open(ctx context.Context, c *connections) (server gate.Server, err error) {
@@ -120,15 +127,6 @@ func (s *Source) ensureSlot(ctx context.Context, c *connections, prep *prepared)
 		return false, err
 	}
 	return true, nil
-}
-
-// checkFree sees whether another cdc reads the slot, before anything is changed or said.
-func (s *Source) checkFree(ctx context.Context, conn *pgx.Conn) error {
-	slot, err := catalog.ReadSlot(ctx, conn, s.cfg.Slot)
-	if err == nil && slot != nil && slot.Active {
-		err = &catalog.SlotActiveError{Slot: slot.Name, PID: slot.ActivePID}
-	}
-	return err
 }
 
 func (s *Source) readSlot(ctx context.Context, conn *pgx.Conn) (*catalog.Slot, error) {
@@ -247,6 +245,7 @@ func (s *Source) stream(ctx context.Context, c *connections, prep *prepared, ser
 	}
 	session.Admit(g)
 	defer session.Abandon()
+	s.recognised = events.Transaction{} // it served for this session
 	// The parts outlive ctx: draining needs them all. They end with the reading, or when one of them fails.
 	group, parts := errgroup.WithContext(context.WithoutCancel(ctx))
 	parts, stop := context.WithCancel(parts)

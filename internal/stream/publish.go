@@ -44,8 +44,8 @@ type PublisherOptions struct {
 }
 
 // Publisher publishes to JetStream in order, with many messages in flight. Where one of them fails it stops, lets what is
-// in flight come back, and goes on from the oldest message without an ack, for ever: nothing is dropped, and nothing
-// overtakes. Its methods are safe for concurrent use.
+// in flight come back, and goes on from the oldest message without an ack, for ever: nothing is dropped. What was in
+// flight behind a message that a full stream refused may be stored before it. Its methods are safe for concurrent use.
 //
 // It counts acks on one inbox of its own: nats.go's PublishAsync sends again from a timer, which changes the order.
 type Publisher struct {
