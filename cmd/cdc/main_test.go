@@ -65,7 +65,7 @@ func TestTeardownLeavesNothingAndStatusSaysSo(t *testing.T) {
 	require.Equal(t, config.CodeDone, code, stderr)
 	code, stdout, _ := s.call(t, "status")
 	require.Equal(t, config.CodeDone, code)
-	require.Contains(t, stdout, "active false, reserved")
+	require.Contains(t, stdout, "read by nobody, its WAL is reserved")
 
 	code, _, stderr = s.call(t, "teardown")
 	require.Equal(t, config.CodeDone, code, stderr)

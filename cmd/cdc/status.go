@@ -11,6 +11,8 @@ import (
 
 	"github.com/walfence/walfence/internal/catalog"
 	"github.com/walfence/walfence/internal/config"
+	"github.com/walfence/walfence/internal/ops"
+	"github.com/walfence/walfence/internal/relay"
 )
 
 type statusCommand struct {
@@ -86,23 +88,40 @@ func (st *status) print(out io.Writer, cfg config.CDC) error {
 	row("server", "%s, database %s", st.Server, st.Database)
 	row("publication", "%s: %s", st.Publication, st.Tables)
 	if st.Slot == nil {
-		row("slot", "%s: missing", cfg.Slot)
+		row("slot", "%s: missing; cdc run, or cdc setup, creates it", cfg.Slot)
 	} else {
-		row("slot", "%s: active %v, %s", cfg.Slot, st.Slot.Active, st.Slot.WALStatus)
+		row("slot", "%s: %s, its WAL is %s", cfg.Slot, map[bool]string{true: "read by a cdc", false: "read by nobody"}[st.Slot.Active], st.Slot.WALStatus)
 		row("confirmed", "%s", st.Slot.ConfirmedFlush)
 		row("retained", "%d bytes of WAL", st.Slot.RetainedBytes)
 	}
+	st.running(row, cfg)
+	return w.Flush()
+}
+
+// running shows the few things that matter of what a cdc says of itself; --json has all.
+func (st *status) running(row func(name, format string, args ...any), cfg config.CDC) {
 	if st.Running == nil {
 		row("cdc", "does not answer on %s (CDC_HTTP)", cfg.HTTP)
-	} else {
-		row("cdc", "runs; what it says on http://%s/status:", cfg.HTTP)
+		return
 	}
-	if err := w.Flush(); err != nil {
-		return err
+	var said struct {
+		Ready      bool            `json:"ready"`
+		Conditions []ops.Condition `json:"conditions"`
+		Source     struct {
+			Relay relay.Status `json:"relay"`
+		} `json:"source"`
 	}
-	if st.Running != nil {
-		_, err := fmt.Fprintf(out, "%s\n", st.Running)
-		return err
+	if err := json.Unmarshal(st.Running, &said); err != nil {
+		row("cdc", "answers on http://%s/status what this version does not understand", cfg.HTTP)
+		return
 	}
-	return nil
+	r := said.Source.Relay
+	row("cdc", "ready %v, epoch %d", said.Ready, r.Epoch)
+	for _, c := range said.Conditions {
+		if !c.OK {
+			row("", "%s: %s", c.Name, c.Reason)
+		}
+	}
+	row("published", "%s, committed %s", r.Published, r.PublishedAt.Local().Format(time.DateTime))
+	row("in the stream", "up to %s; %d events in flight, %d transactions wait to be visible", r.Floor, r.InFlight, r.GateWaiting)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +21,8 @@ import (
 type tailCommand struct {
 	Only string `name:"only" placeholder:"changes|invalidations" help:"Show only one of the two."`
 	JSON bool   `name:"json" help:"One JSON object a line: stream, seq, subject, message."`
+	// Heartbeats come every second or two, and would bury the rest.
+	Heartbeats bool `name:"heartbeats" help:"Show heartbeats too."`
 
 	config.NATS `embed:"" group:"NATS"`
 	config.Log  `embed:"" group:"Log"`
@@ -46,7 +49,7 @@ func (c *tailCommand) Run(ctx context.Context, env *config.Env) error {
 	if err != nil {
 		return fmt.Errorf("open jetstream: %w", err)
 	}
-	return ended(ctx, c.follow(ctx, js, streams, &printer{w: env.Stdout, json: c.JSON}, log))
+	return ended(ctx, c.follow(ctx, js, streams, &printer{w: env.Stdout, json: c.JSON, heartbeats: c.Heartbeats}, log))
 }
 
 // ended turns the end that a signal asked for into success.
@@ -106,12 +109,19 @@ func one(ctx context.Context, js jetstream.JetStream, name string, out *printer,
 
 // printer writes whole lines, from several goroutines.
 type printer struct {
-	mu   sync.Mutex
-	w    io.Writer
-	json bool
+	mu         sync.Mutex
+	w          io.Writer
+	json       bool
+	heartbeats bool
 }
 
+// heartbeat stands in the head of such an event's body; in a value its quotes would be escaped.
+var heartbeat = []byte(`"kind":"heartbeat"`)
+
 func (p *printer) message(name string, m jetstream.Msg) error {
+	if !p.heartbeats && bytes.Contains(m.Data(), heartbeat) {
+		return nil
+	}
 	line := humanLine(m)
 	if p.json {
 		var err error
