@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -56,7 +57,7 @@ func (c *Consumer) supervise(ctx context.Context) {
 func (c *Consumer) attend(ctx context.Context) (began bool, err error) {
 	changed := c.nc.StatusChanged(nats.CONNECTED)
 	defer c.nc.RemoveStatusListener(changed)
-	in, err := c.open(ctx)
+	in, err := c.openUnless(ctx, changed)
 	if err != nil {
 		return false, err
 	}
@@ -72,6 +73,28 @@ func (c *Consumer) attend(ctx context.Context) (began bool, err error) {
 	}
 	c.opt.State(true, "")
 	return true, c.watch(ctx, in, changed)
+}
+
+// openUnless opens, but gives up as soon as there is another connection: what was asked on the old one is never answered.
+func (c *Consumer) openUnless(ctx context.Context, connected <-chan nats.Status) (*intake, error) {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	opened := make(chan struct{})
+	var other sync.WaitGroup
+	other.Go(func() {
+		select {
+		case <-connected:
+			stop(errReconnected)
+		case <-opened:
+		}
+	})
+	in, err := c.open(ctx)
+	close(opened)
+	other.Wait()
+	if cause := context.Cause(ctx); errors.Is(cause, errReconnected) {
+		return nil, cause
+	}
+	return in, err
 }
 
 // watch returns why the consumer must be taken up again.
