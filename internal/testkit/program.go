@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -41,6 +43,9 @@ func Build(pkg string) (string, error) {
 	if path, ok := built[pkg]; ok {
 		return path, nil
 	}
+	if err := depend(); err != nil {
+		return "", err
+	}
 	dir, err := scratch("bin")
 	if err != nil {
 		return "", err
@@ -57,6 +62,30 @@ func Build(pkg string) (string, error) {
 	}
 	built[pkg] = path
 	return path, nil
+}
+
+// depend looks at every source file. go test notes what a test process looks at, and takes a result from its cache only
+// while none of that has changed; of what the compiler reads for a program it knows nothing.
+func depend() error {
+	err := filepath.WalkDir(Top(), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && strings.HasPrefix(entry.Name(), ".") {
+			return fs.SkipDir
+		}
+		if name := entry.Name(); strings.HasSuffix(name, ".go") || name == "go.mod" || name == "go.sum" {
+			_, err = os.Stat(path)
+		}
+		if errors.Is(err, fs.ErrNotExist) { // an editor's file that has gone since
+			err = nil
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("look at source files: %w", err)
+	}
+	return nil
 }
 
 // Top is the repository's top directory.
