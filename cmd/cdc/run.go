@@ -27,7 +27,7 @@ type runCommand struct {
 }
 
 // budget bounds what was read and is not in the stream: enough for a full window of large events.
-const budget = 24 << 20
+const budget = 8 << 20
 
 // run is everything that `cdc run` holds, and what it is closed with, last first.
 type run struct {
