@@ -183,7 +183,7 @@ func (r *run) sourceConfig() source.Config {
 	return source.Config{
 		URL: s.DatabaseURL.Reveal(), Slot: s.Slot, Publication: s.Publication, Setup: s.CDC.Setup == "auto",
 		ColumnLists: s.ColumnLists == "on", Trust: s.FirstStart == "trust", TrustCrash: s.EpochOnCrash == "never", Heartbeat: s.Heartbeat,
-		Program: r.program, Rules: s.Path, Log: r.log, Metrics: r.metrics,
+		Program: r.program, Log: r.log, Metrics: r.metrics,
 		Ready:     func(ok bool, reason string) { r.conditions.Set("postgres", ok, config.Redact(reason)) },
 		JetStream: r.jetstream, Ensure: r.ensure,
 	}

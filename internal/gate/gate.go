@@ -61,9 +61,6 @@ func New(ctx context.Context, query Query) (*Gate, error) {
 // Widen gives the xid8 of a transaction that was just read from the stream.
 func (g *Gate) Widen(xid uint32) uint64 { return g.latest.Load().Widen(xid) }
 
-// Latest returns the newest snapshot that was taken.
-func (g *Gate) Latest() Snapshot { return *g.latest.Load() }
-
 // Visible reports whether a committed transaction is known to be visible. What one snapshot shows stays visible, so a
 // backlog needs no queries.
 func (g *Gate) Visible(xid uint64) bool { return g.latest.Load().Ended(xid) }

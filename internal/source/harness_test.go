@@ -62,7 +62,7 @@ func (r *rig) start(rules string) {
 	require.NoError(t, err)
 	cfg := source.Config{
 		URL: r.db.URL, Slot: r.slot, Publication: "walfence", Setup: true, Heartbeat: 200 * time.Millisecond, Program: program,
-		Rules: "rules.yaml", Log: log, Metrics: metrics, JetStream: js,
+		Log: log, Metrics: metrics, JetStream: js,
 		Ready: func(ok bool, reason string) { r.mu.Lock(); defer r.mu.Unlock(); r.ready, r.reason = ok, reason },
 		Ensure: func(ctx context.Context) (time.Time, error) {
 			s, err := stream.Ensure(ctx, js, stream.Config{})

@@ -88,7 +88,7 @@ const meetTimeout = time.Minute
 
 // open makes the other two connections and sees that all lead to one server.
 func (s *Source) open(ctx context.Context, c *connections) (server gate.Server, err error) {
-	c.wal, err = wal.Connect(ctx, wal.Config{URL: s.cfg.URL, Slot: s.cfg.Slot, Publication: s.cfg.Publication, Log: s.cfg.Log})
+	c.wal, err = wal.Connect(ctx, wal.Config{URL: s.cfg.URL, Slot: s.cfg.Slot, Publication: s.cfg.Publication})
 	if err != nil {
 		return server, err
 	}

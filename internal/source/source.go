@@ -37,7 +37,6 @@ type Config struct {
 	TrustCrash  bool // a crash of PostgreSQL lost no commit
 	Heartbeat   time.Duration
 	Program     *mapping.Program
-	Rules       string // file name, for messages
 	Log         *zap.Logger
 	Metrics     prometheus.Registerer
 	// Ready is told whether the source streams and, if not, why.

@@ -13,7 +13,6 @@ import (
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
-	"go.uber.org/zap"
 
 	"github.com/walfence/walfence/internal/gate"
 	"github.com/walfence/walfence/pkg/events"
@@ -24,7 +23,6 @@ type Config struct {
 	URL         string // of the database
 	Slot        string // matches ^[a-z0-9_]{1,63}$
 	Publication string // the same
-	Log         *zap.Logger
 }
 
 // Conn is a replication connection. It serves one goroutine, but for [Conn.Bytes].

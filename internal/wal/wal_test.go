@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap/zaptest"
 
 	"github.com/walfence/walfence/internal/testkit"
 	"github.com/walfence/walfence/internal/wal"
@@ -93,7 +92,7 @@ func newRig(t *testing.T) *rig {
 }
 
 func (r *rig) config(t *testing.T) wal.Config {
-	return wal.Config{URL: r.db.URL, Slot: r.slot, Publication: "p", Log: zaptest.NewLogger(t)}
+	return wal.Config{URL: r.db.URL, Slot: r.slot, Publication: "p"}
 }
 
 // stream reads until stop is called, which returns what Stream returned.
